@@ -1,0 +1,1 @@
+"""Layer 2: the engine. It knows the ports and the policy, and no adapter."""

@@ -1,0 +1,1 @@
+"""Layer 3: frontiers, what is to be fetched and what became of it."""

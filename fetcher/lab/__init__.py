@@ -1,0 +1,1 @@
+"""The lab: servers on the loopback to try things on. It uses the public API."""

@@ -1,0 +1,163 @@
+"""The ports: what the engine needs of its adapters, and nothing more.
+
+An adapter imports layers 0 and 1 only. Every port has a contract suite under `tests/contract` that
+each implementation must pass, differences declared through traits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from fetcher.errors import Phase, StorageError
+from fetcher.events import Event
+from fetcher.model import Added, Counts, Entry, Job, Outcome, Record, Request, Response
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What a backend can do. `most_exchanges` bounds concurrency; None is no bound of its own."""
+
+    name: str
+    is_cancellable: bool = True
+    streams: bool = True
+    http_versions: frozenset[str] = frozenset({"1.1"})
+    most_exchanges: int | None = None
+
+
+class BodyWriter(Protocol):
+    """Where a backend puts what it receives. The engine's `Body` is the one implementation."""
+
+    def enter(self, phase: Phase) -> None:
+        """Say what the exchange is busy with, for the limits on time: connect, then header."""
+
+    def begin(self, response: Response) -> bool:
+        """The final header is complete. True if the body is wanted.
+
+        If not, the backend drains a small rest or closes the connection.
+        """
+
+    def feed(self, data: bytes) -> bool:
+        """Take wire bytes. True if the caller must await `drain` before it feeds more.
+
+        Raises `BodyTooLarge` or `BadEncoding`; the exchange is then to be abandoned.
+        """
+
+    async def drain(self) -> None:
+        """Wait until more can be taken: the disk, the byte budget or the bandwidth limit."""
+
+
+class Backend(Protocol):
+    """One HTTP exchange: no redirects, no retries, no cookies decision, no waiting."""
+
+    traits: Traits
+
+    async def exchange(self, request: Request, body: BodyWriter) -> Response:
+        """Send one request and stream the reply's wire bytes into `body`.
+
+        One hop only: a 3xx is returned, not followed (RFC 9110 §15.4).
+
+        Raises:
+            NameNotResolved, ConnectFailed, TlsRejected: no connection was made.
+            Refused: policy denies the address (`private-address`).
+            TimedOut: the backend's own limits; those of the engine come as cancellation.
+            ConnectionLost: the peer closed before the framing said so.
+            ProtocolBroken: the answer is not HTTP.
+
+        Cancelling closes the connection and leaves `body` incomplete.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection. No exchange may be under way."""
+
+
+class Frontier(Protocol):
+    """What is to be fetched, and what became of it. One owner, one session at a time."""
+
+    is_durable: bool
+
+    async def open(self) -> Counts:
+        """Begin a session: recover what was left, apply the session's mode."""
+        ...
+
+    async def add(self, jobs: Sequence[Job]) -> Added:
+        """Add jobs in input order, de-duplicated by their request."""
+        ...
+
+    async def claim(self, limit: int, *, per_host: int, now: float) -> list[Job]:
+        """Up to `limit` pending jobs, smallest rank first, then fairly by host, then in order.
+
+        No host gets more than `per_host` claimed and not settled. `now` is UTC epoch seconds.
+        A claim is lost with the session, never the job.
+        """
+        ...
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Store the outcomes, all or none. Jobs with a deferral stay claimed by this session."""
+
+    async def names_host(self, name: str) -> bool:
+        """Whether the user listed a URL on the host `name` (without port)."""
+        ...
+
+    async def counts(self) -> Counts: ...
+
+    async def aclose(self, *, complete: bool) -> None:
+        """End the session; `complete` says that nothing was left to do."""
+
+
+class Body(Protocol):
+    """A complete body: in memory or spooled to a part file."""
+
+    bytes: int
+    sha256: str
+
+    def data(self) -> bytes | None:
+        """The bytes, if they are in memory."""
+
+    def part(self) -> str | None:
+        """The path of the part file, if they were spooled."""
+
+
+class Store(Protocol):
+    """Where bodies go, a batch at a time; idempotent by key (the job's path)."""
+
+    keeps_files: bool
+
+    async def put(self, batch: Sequence[tuple[Job, Record, Body]]) -> list[str | None | StorageError]:
+        """For each, the path it is stored at (relative to the folder; None if not kept), or an error.
+
+        A path differs from the job's where a foreign file stood in its place. An error that is
+        `systemic` is raised, not returned.
+        """
+        ...
+
+    def holds(self, path: str, length: int) -> bool:
+        """Whether a regular file of `length` bytes stands at `path`."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Source(Protocol):
+    """A list of URLs, read in batches, never whole."""
+
+    def __aiter__(self) -> AsyncIterator[Sequence[Entry]]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Gets frozen events synchronously; one that raises is logged once and dropped."""
+
+    def on_event(self, event: Event) -> None: ...
+
+
+class Clock(Protocol):
+    """Two clocks: `now` is the loop's, for deadlines; `utc` is epoch seconds, storable."""
+
+    def now(self) -> float: ...
+
+    def utc(self) -> float: ...

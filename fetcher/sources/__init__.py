@@ -1,0 +1,1 @@
+"""Layer 3: sources, lists of URLs read in batches."""

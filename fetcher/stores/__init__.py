@@ -1,0 +1,1 @@
+"""Layer 3: stores, where bodies go."""
