@@ -37,20 +37,20 @@ class Snapshot(msgspec.Struct, gc=False):
         return self.done + self.unchanged + self.failed + self.refused
 
 
-class RunStarted(Event):
+class RunStarted(Event, frozen=True, gc=False):
     """The engine is up; `left` URLs were pending from an earlier list."""
 
     left: int
 
 
-class Settled(Event):
+class Settled(Event, frozen=True, gc=False):
     """A batch of URLs ended and is safe; `lines` are the records as JSON, if they were encoded."""
 
     records: list[Record]
     lines: list[bytes]
 
 
-class Retrying(Event):
+class Retrying(Event, frozen=True, gc=False):
     """One attempt failed and another follows in `delay_s` seconds."""
 
     url: str
@@ -60,7 +60,7 @@ class Retrying(Event):
     delay_s: float
 
 
-class HostHeld(Event):
+class HostHeld(Event, frozen=True, gc=False):
     """A host asked for time, or is slowed down."""
 
     host: str
@@ -69,14 +69,14 @@ class HostHeld(Event):
     limit: int
 
 
-class Notice(Event):
+class Notice(Event, frozen=True, gc=False):
     """Something a person should know once. `level` is info, warning or error."""
 
     level: str
     text: str
 
 
-class RunEnded(Event):
+class RunEnded(Event, frozen=True, gc=False):
     """The run is over. `stopped` is None at the natural end, else why it stopped."""
 
     snapshot: Snapshot

@@ -110,7 +110,7 @@ class Frontier(Protocol):
 class Body(Protocol):
     """A complete body: in memory or spooled to a part file."""
 
-    bytes: int
+    length: int
     sha256: str
 
     def data(self) -> bytes | None:
@@ -125,7 +125,7 @@ class Store(Protocol):
 
     keeps_files: bool
 
-    async def put(self, batch: Sequence[tuple[Job, Record, Body]]) -> list[str | None | StorageError]:
+    async def put(self, batch: Sequence[tuple[Job, Record, Body]]) -> list[str | StorageError | None]:
         """For each, the path it is stored at (relative to the folder; None if not kept), or an error.
 
         A path differs from the job's where a foreign file stood in its place. An error that is
