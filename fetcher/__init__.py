@@ -1,3 +1,100 @@
-"""A concurrent URL fetcher: a command line, a library and a scheduled job."""
+"""A concurrent URL fetcher: a command line, a library and a scheduled job.
+
+>>> import fetcher
+>>> result = fetcher.fetch("https://example.org/")                 # plain code
+>>> # result = await fetcher.fetch("https://example.org/")         # async code, the same function
+
+Names are imported when they are first used, so that `import fetcher` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fetcher.api import Fetcher, Stream, fetch, fetch_all, stream
+    from fetcher.bridge import async_or_sync, async_wrap
+    from fetcher.errors import (
+        BadEncoding,
+        BodyTooLarge,
+        ConfigError,
+        ConnectFailed,
+        ConnectionLost,
+        DirectoryInUse,
+        ExchangeError,
+        FetcherError,
+        FetchFailed,
+        NameNotResolved,
+        ParseFailed,
+        ProtocolBroken,
+        RedirectFailed,
+        Refused,
+        StorageError,
+        TimedOut,
+        TlsRejected,
+        WorkerDied,
+    )
+    from fetcher.model import Entry, Headers, Record, Result, Summary
 
 __version__ = "0.1.0"
+
+_ERRORS = (
+    "BadEncoding BodyTooLarge ConfigError ConnectFailed ConnectionLost DirectoryInUse ExchangeError "
+    "FetchFailed FetcherError NameNotResolved ParseFailed ProtocolBroken RedirectFailed Refused StorageError TimedOut "
+    "TlsRejected WorkerDied"
+)
+_HOMES = {
+    **dict.fromkeys(("Fetcher", "Stream", "fetch", "fetch_all", "stream"), "fetcher.api"),
+    **dict.fromkeys(("async_or_sync", "async_wrap"), "fetcher.bridge"),
+    **dict.fromkeys(("Entry", "Headers", "Record", "Result", "Summary"), "fetcher.model"),
+    **dict.fromkeys(_ERRORS.split(), "fetcher.errors"),
+}
+
+__all__ = [
+    "BadEncoding",
+    "BodyTooLarge",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DirectoryInUse",
+    "Entry",
+    "ExchangeError",
+    "FetchFailed",
+    "Fetcher",
+    "FetcherError",
+    "Headers",
+    "NameNotResolved",
+    "ParseFailed",
+    "ProtocolBroken",
+    "Record",
+    "RedirectFailed",
+    "Refused",
+    "Result",
+    "StorageError",
+    "Stream",
+    "Summary",
+    "TimedOut",
+    "TlsRejected",
+    "WorkerDied",
+    "__version__",
+    "async_or_sync",
+    "async_wrap",
+    "fetch",
+    "fetch_all",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fetcher' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

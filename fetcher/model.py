@@ -132,7 +132,7 @@ class Extra(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     sha256: str | None = None
     method: str | None = None
-    body: str | None = None
+    body: bytes | None = None
     headers: dict[str, str] | None = None
     meta: dict[str, Any] | None = None
 
@@ -177,6 +177,7 @@ class Job(msgspec.Struct, kw_only=True, gc=False):
     refusal: tuple[str, str] | None = None
     attempts: int = 0
     waited_s: float = 0.0  # spent on Retry-After, over all continuations
+    not_before: float = 0.0
     history: tuple[Wait, ...] = ()
     path: str | None = None  # relative to the output folder; given once, never changed
     is_foreign: bool = False  # a file the state does not know stood at `path` when it was given
@@ -330,8 +331,37 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
     record: Record | None = None
     deferral: Deferral | None = None
     history: tuple[Wait, ...] = ()
+    line: bytes = b""  # the record as JSON, where it is kept
     body: Any = None  # engine.body.Body; the store's until it is settled
     error: FetcherError | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended: numbers of URLs by final state, of this list and what an earlier one left.
+
+    `stopped` is None at the natural end, else why: `deadline`, `max-failures`, `disk-full`, a signal's
+    name. `withheld` waits for its credentials. Sizes are bytes, `elapsed` seconds.
+    """
+
+    done: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    refused: int = 0
+    pending: int = 0
+    withheld: int = 0
+    duplicates: int = 0
+    earlier: int = 0  # of those that ended, the ones that an earlier run had done
+    bytes: int = 0
+    wire_bytes: int = 0
+    requests: int = 0
+    elapsed: float = 0.0
+    errors: dict[str, int] = {}
+    stopped: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every URL is `done` or `unchanged`."""
+        return not (self.failed or self.refused or self.pending or self.withheld)
 
 
 class Added(msgspec.Struct, gc=False):

@@ -97,8 +97,8 @@ class Frontier(Protocol):
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Store the outcomes, all or none. Jobs with a deferral stay claimed by this session."""
 
-    async def names_host(self, name: str) -> bool:
-        """Whether the user listed a URL on the host `name` (without port)."""
+    async def names_host(self, name: str, port: int | None) -> bool:
+        """Whether the user listed a URL on the host `name`, at `port` or at any."""
         ...
 
     async def counts(self) -> Counts: ...

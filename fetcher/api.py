@@ -1,0 +1,334 @@
+"""The library's verbs: `fetch`, `fetch_all`, `stream`, and the `Fetcher` that they stand on.
+
+The library reads no file that it was not told of and no environment, prints nothing, and installs no
+signal handler. A URL that fails is a `Result`; only misuse raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import msgspec
+
+from fetcher import compose
+from fetcher.bridge import async_or_sync, iterate
+from fetcher.directory import RunDirectory
+from fetcher.engine.context import Ports
+from fetcher.engine.run import Run
+from fetcher.errors import ConfigError, FetcherError
+from fetcher.events import Snapshot
+from fetcher.frontiers.memory import MemoryFrontier
+from fetcher.model import Entry, Outcome, Result, Summary
+from fetcher.ports import Backend, Observer, Source
+from fetcher.settings import Settings, make
+from fetcher.sources.iterables import IterableSource
+from fetcher.stores.none import NoneStore
+
+Urls: TypeAlias = Iterable[Any] | AsyncIterable[Any]
+
+STREAM_MAX_SIZE = 64 * 1024 * 1024
+_MOST_PULLED = 32  # items of a plain iterable that are taken in one go
+
+
+class Download:
+    """One run in a run directory: what the command line does, and `Fetcher.download`.
+
+    `environ` is where proxy variables are looked up. Observers may be added until it runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environ: Mapping[str, str] | None = None,
+        observers: Iterable[Observer] = (),
+        backend: Backend | None = None,
+    ) -> None:
+        self.settings = settings
+        self.directory = RunDirectory(Path(settings.output))
+        self.observers = list(observers)
+        self._environ = environ or {}
+        self._given_backend = backend
+        self._run: Run | None = None
+        self._stopped: list[str] = []
+
+    def stop(self, why: str) -> None:
+        """Stop cleanly; twice, at once. May be called before the run has begun."""
+        self._stopped.append(why)
+        if self._run is not None:
+            self._run.stop(why)
+
+    def snapshot(self) -> Snapshot:
+        """How the run stands."""
+        return Snapshot() if self._run is None else self._run.snapshot()
+
+    async def run(self, sources: Sequence[Source]) -> Summary:
+        """Run to the end, or until stopped.
+
+        Raises:
+            ConfigError: a setting can't be used; nothing was fetched.
+            DirectoryInUse: another run holds the directory.
+            StorageError: the disk or the state failed; what was settled is safe.
+
+        Cancelling abandons what is in flight; the same call continues.
+        """
+        from fetcher.frontiers.names import Names  # noqa: PLC0415  (sqlite3 is the durable runs' alone)
+        from fetcher.frontiers.sqlite import Mode, SqliteFrontier  # noqa: PLC0415
+        from fetcher.lane import Lane  # noqa: PLC0415
+
+        settings, directory = self.settings, self.directory
+        clock = compose.MonotonicClock()
+        policies = compose.make_policies(settings, self._environ)
+        candidate = compose.make_candidate(settings.name)
+        backend = self._given_backend or compose.make_backend(settings)
+        async with contextlib.AsyncExitStack() as stack:
+            if self._given_backend is None:
+                stack.push_async_callback(backend.aclose)
+            directory.acquire()
+            stack.callback(directory.release)
+            executor = stack.enter_context(compose.writer_threads())
+            store: Any = NoneStore()
+            names = None
+            if settings.store == "files":
+                store = compose.make_files_store(settings, directory.root, directory.parts)
+                names = Names(candidate, store.occupied)
+            elif settings.store != "none":
+                compose.load(compose.STORES, "store", settings.store)
+            stack.push_async_callback(store.aclose)
+            frontier = SqliteFrontier(
+                directory.state,
+                directory.results,
+                mode=Mode(
+                    refresh=settings.refresh, retry_failed=settings.retry_failed, restart=settings.restart
+                ),
+                lane=Lane("fetcher-state"),
+                names=names,
+                fsync=settings.fsync,
+            )
+            self._run = Run(
+                compose.make_plan(settings),
+                Ports(backend=backend, frontier=frontier, store=store, clock=clock, observers=self.observers),
+                policies,
+                compose.make_rules(settings, clock, parts=directory.parts, executor=executor),
+                compose.make_intake(settings),
+                free_bytes=compose.free_bytes(directory.root),
+            )
+            for why in self._stopped:
+                self._run.stop(why)
+            return await self._run.run(sources)
+
+
+class Stream:
+    """Results as they end; iterates in both worlds: `async for`, and `for` in plain code.
+
+    Leaving the loop early, or cancelling, frees every connection. Each iteration fetches anew.
+    """
+
+    def __init__(self, urls: Urls, settings: Settings, owner: Fetcher | None = None) -> None:
+        self._urls = urls
+        self._settings = settings
+        self._owner = owner
+
+    def __aiter__(self) -> AsyncIterator[Result]:
+        return self._results()
+
+    def __iter__(self) -> Iterator[Result]:
+        return iterate(self._results)
+
+    async def _results(self) -> AsyncGenerator[Result]:
+        settings = self._settings
+        clock = compose.MonotonicClock()
+        ended: deque[Outcome] = deque()
+        wake = asyncio.Event()
+
+        def deliver(outcome: Outcome) -> None:
+            ended.append(outcome)
+            wake.set()
+
+        async with contextlib.AsyncExitStack() as stack:
+            if self._owner is None:
+                backend = compose.make_backend(settings)
+                stack.push_async_callback(backend.aclose)
+            else:
+                backend = self._owner.backend
+            run = Run(
+                compose.make_plan(settings, ahead=2 * settings.concurrency, keeps_bodies=True),
+                Ports(
+                    backend=backend, frontier=MemoryFrontier(distinct=False), store=NoneStore(), clock=clock
+                ),
+                compose.make_policies(settings, {}),
+                compose.make_rules(settings, clock, keep_error_bodies=True),
+                compose.make_intake(settings),
+                deliver=deliver,
+            )
+            source = IterableSource(self._urls, batch=min(_MOST_PULLED, max(1, settings.concurrency // 2)))
+            task = asyncio.create_task(run.run([source]))
+            task.add_done_callback(lambda _: wake.set())
+            if self._owner is not None:
+                self._owner.adopt(task)
+            try:
+                while True:
+                    while ended:
+                        outcome = ended.popleft()
+                        assert isinstance(outcome.record, Result)
+                        yield outcome.record
+                        run.taken(outcome)
+                    if task.done():
+                        await task
+                        return
+                    wake.clear()
+                    await wake.wait()
+            finally:
+                await _cancelled(task)
+                while ended:
+                    run.taken(ended.popleft())
+
+
+class Fetcher:
+    """Settings and a backend that several calls share.
+
+    Keyword arguments are the settings' names: `concurrency=100, per_host=10, max_size="32M"`.
+
+    >>> async def titles(urls):
+    ...     async with Fetcher(concurrency=100) as f:
+    ...         async for result in f.stream(urls):
+    ...             print(result.url, result.status)
+
+    Raises:
+        ConfigError: an unknown setting, a wrong type or a bad value.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._given = settings
+        self.settings = make(settings)
+        self._backend: Backend | None = None
+        self._tasks: set[asyncio.Task[Summary]] = set()
+
+    async def __aenter__(self) -> Self:
+        if self._backend is not None:
+            raise RuntimeError("this Fetcher is open already")
+        self._backend = compose.make_backend(self.settings)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in list(self._tasks):
+            await _cancelled(task)
+        if self._backend is not None:
+            backend, self._backend = self._backend, None
+            await backend.aclose()
+
+    @property
+    def backend(self) -> Backend:
+        """The open backend. Raises `RuntimeError` outside `async with`."""
+        if self._backend is None:
+            raise RuntimeError("open the Fetcher first: async with fetcher.Fetcher(…) as f")
+        return self._backend
+
+    def adopt(self, task: asyncio.Task[Summary]) -> None:
+        """Cancel `task` when the fetcher is closed."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stream(self, urls: Urls) -> Stream:
+        """Results as they end, one for each item of `urls`, which may be endless or asynchronous.
+
+        Items are URLs, or mappings with the columns of a JSONL input. `urls` is read at most
+        2 × `concurrency` ahead of what was taken. Bodies stay in memory, `max_size` 64 MiB unless set,
+        until the next result is asked for.
+        """
+        return Stream(urls, _for_streams(self.settings, self._given), self)
+
+    @async_or_sync
+    async def download(
+        self, urls: Urls | str | os.PathLike[str], directory: str | os.PathLike[str] | None = None
+    ) -> Summary:
+        """Download into a run directory, as `fetcher get` does: files, `results.jsonl`, and the state.
+
+        The same call continues what was interrupted. `directory` is `output` of the settings unless
+        given. Awaited inside a running loop; in plain code it returns the summary.
+
+        Raises:
+            DirectoryInUse: another run holds the directory.
+            StorageError: the disk or the state failed; what was settled is safe.
+
+        Cancelling abandons what is in flight; the same call continues.
+        """
+        settings = self.settings
+        if directory is not None:
+            settings = msgspec.structs.replace(settings, output=os.fspath(directory))
+        source = IterableSource([os.fspath(urls)] if isinstance(urls, str | os.PathLike) else urls, batch=256)
+        return await Download(settings, backend=self._backend).run([source])
+
+
+def stream(urls: Urls, **settings: Any) -> Stream:
+    """Results as they end, in both worlds; see `Fetcher.stream`."""
+    return Stream(urls, _for_streams(make(settings), settings))
+
+
+@async_or_sync
+async def fetch(url: str | Mapping[str, Any] | Entry, **settings: Any) -> Result:
+    """Fetch one URL with all the engine's manners; a stream of one.
+
+    The same function in both worlds: awaited inside a running loop, returning a `Result` in plain code.
+
+    Raises:
+        ConfigError: an unknown setting, a wrong type or a bad value. A URL that fails is a `Result`.
+
+    Cancelling closes the connection.
+    """
+    async with contextlib.aclosing(stream([url], **settings)._results()) as results:
+        async for result in results:
+            return result
+    raise FetcherError("the run ended without a result")
+
+
+@async_or_sync
+async def fetch_all(urls: Urls, **settings: Any) -> list[Result]:
+    """Fetch all URLs; the list is in the order of the input, one `Result` for each item.
+
+    Everything stays in memory: use `stream` for more than that holds. Cancelling abandons all.
+    """
+    results: list[Result] = []
+    async with contextlib.aclosing(stream(urls, **settings)._results()) as ended:
+        async for result in ended:
+            results.append(result)  # noqa: PERF401  (the body of each is kept while the next is awaited)
+    results.sort(key=lambda result: result.line or 0)
+    return results
+
+
+def _for_streams(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    if "max_size" in given:
+        return settings
+    return msgspec.structs.replace(settings, max_size=STREAM_MAX_SIZE)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end, whatever that is."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, FetcherError):
+        await task
+
+
+__all__ = [
+    "ConfigError",
+    "Download",
+    "Fetcher",
+    "Stream",
+    "fetch",
+    "fetch_all",
+    "stream",
+]

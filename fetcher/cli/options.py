@@ -1,0 +1,81 @@
+"""Click options made from the table of settings.
+
+Invariant: click reads no value. What was given stays text, so that flags are parsed by the same kinds,
+with the same messages, as a file or the environment; what was not given is absent from `given`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from fetcher.settings import GROUPS, OPTIONS, Option
+
+F = TypeVar("F", bound="Callable[..., Any] | click.Command")
+
+
+class SettingOption(click.Option):
+    """One setting as an option. A flag has a `--no-` form, which the help does not list."""
+
+    def __init__(self, setting: Option) -> None:
+        names = [setting.flag, *([setting.short] if setting.short else [])]
+        attributes: dict[str, Any] = {"metavar": setting.metavar, "multiple": setting.kind.is_repeatable}
+        if setting.is_flag:
+            names[0] += f"/--no-{setting.flag[2:]}"
+            attributes = {"is_flag": True}
+        default = f" [default: {setting.default_text}]" if setting.default_text else ""
+        super().__init__(
+            [setting.key, *names], default=None, help=setting.help + default, type=None, **attributes
+        )
+        self.setting = setting
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if super().get_help_record(ctx) is None:  # hidden
+            return None
+        short = f"{self.setting.short}, " if self.setting.short else "    "
+        return f"{short}{self.setting.flag} {self.setting.metavar}".rstrip(), self.help or ""
+
+
+class SettingsCommand(click.Command):
+    """A command whose help lists the settings under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        headings: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Options")}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                group = param.setting.group if isinstance(param, SettingOption) else "Options"
+                headings[group].append(record)
+        for heading, records in headings.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=32)
+
+
+def settings_options(*, groups: Collection[str] = GROUPS, without: Collection[str] = ()) -> Callable[[F], F]:
+    """A decorator that adds the settings of `groups`, but those `without`, to a click command."""
+
+    def decorate(command: F) -> F:
+        chosen = [
+            option
+            for option in OPTIONS.values()
+            if "cli" in option.where and option.group in groups and option.key not in without
+        ]
+        if isinstance(command, click.Command):
+            command.params += [SettingOption(option) for option in chosen]
+        else:
+            # As click.option does: a command reads the list backwards.
+            params = command.__dict__.setdefault("__click_params__", [])
+            params += [SettingOption(option) for option in reversed(chosen)]
+        return command
+
+    return decorate
+
+
+def given(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among a command's parameters that stood on the command line, for `config.load`."""
+    return {
+        key: value for key, value in params.items() if key in OPTIONS and value is not None and value != ()
+    }

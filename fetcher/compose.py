@@ -1,0 +1,253 @@
+"""Where names become classes, and settings become the engine's parts. Nothing else knows both sides.
+
+The tables are the whole list of what can be plugged in; a class is imported when it is chosen.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fetcher
+from fetcher.engine.body import BodyRules
+from fetcher.engine.budget import Bandwidth, ByteBudget
+from fetcher.engine.context import Policies
+from fetcher.engine.intake import Intake
+from fetcher.engine.run import Plan
+from fetcher.engine.watchdog import Limits
+from fetcher.errors import ConfigError
+from fetcher.model import Job
+from fetcher.policy.content import ACCEPT_ENCODING
+from fetcher.policy.cookies import Jar, jar, load_netscape
+from fetcher.policy.credentials import Credentials, HostCredentials
+from fetcher.policy.names import Template, portable
+from fetcher.policy.pace import HostPace
+from fetcher.policy.proxies import ProxyRules
+from fetcher.policy.retry import RetryPolicy
+from fetcher.ports import Backend, Clock
+from fetcher.settings import Settings, deadline_seconds
+
+if TYPE_CHECKING:
+    from fetcher.stores.files import FilesStore
+
+BACKENDS = {"asyncio": "fetcher.backends.aio:AioBackend"}
+STORES = {"files": "fetcher.stores.files:FilesStore", "none": "fetcher.stores.none:NoneStore"}
+
+BYTE_BUDGET = 64 * 1024 * 1024
+
+
+class MonotonicClock:
+    """The clocks of the machine."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def utc(self) -> float:
+        return time.time()
+
+
+def load(table: Mapping[str, str], kind: str, name: str) -> Any:
+    """The class that a name of a table stands for. Raises `ConfigError` naming what there is."""
+    if name not in table:
+        raise ConfigError(f"{kind}: there is no {name!r}", hint=f"choose from {', '.join(sorted(table))}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def make_backend(settings: Settings) -> Backend:
+    """The backend that the settings name, not yet connected to anything."""
+    cls = load(BACKENDS, "backend", settings.backend)
+    if settings.ipv4 and settings.ipv6:
+        raise ConfigError("ipv4 and ipv6 exclude each other", hint="give one of them, or neither")
+    for key in ("ca_file", "client_cert"):
+        path = getattr(settings, key)
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"{key}: cannot read {path}", hint="name a PEM file")
+    backend: Backend = cls(
+        connect_timeout_s=settings.connect_timeout,
+        user_agent=user_agent(settings),
+        family=4 if settings.ipv4 else 6 if settings.ipv6 else None,
+        resolve={(host, port): address for host, port, address in settings.resolve},
+        ca_file=settings.ca_file,
+        client_cert=settings.client_cert,
+        insecure=settings.insecure,
+    )
+    versions = {"auto": None, "1.1": "1.1", "2": "2", "3": "3"}[settings.http]
+    if versions is not None and versions not in backend.traits.http_versions:
+        able = ", ".join(sorted(backend.traits.http_versions))
+        raise ConfigError(
+            f"http: the {settings.backend} backend can't do HTTP/{settings.http}", hint=f"it can do {able}"
+        )
+    return backend
+
+
+def user_agent(settings: Settings) -> str:
+    """What we call ourselves to servers."""
+    return settings.user_agent if settings.user_agent is not None else f"fetcher/{fetcher.__version__}"
+
+
+def make_policies(settings: Settings, environ: Mapping[str, str]) -> Policies:
+    """The run's decisions. `environ` is where proxy variables are looked up; empty for the library.
+
+    Reads the files that the settings name: cookies, and `~/.netrc` for `netrc`.
+    """
+    hosts = settings.hosts
+
+    def pace_of(host: str) -> HostPace:
+        own = hosts.get(host) or hosts.get(host.rpartition(":")[0].strip("[]"))
+        if own is None:
+            return HostPace(settings.per_host, delay_s=settings.delay)
+        return HostPace(
+            own.per_host if own.per_host is not None else settings.per_host,
+            delay_s=own.delay if own.delay is not None else settings.delay,
+            rate=own.rate,
+        )
+
+    if settings.proxy:
+        proxies = ProxyRules.explicit(settings.proxy, no_proxy=settings.no_proxy or "")
+    elif settings.proxy is None:
+        variables = dict(environ)
+        if settings.no_proxy is not None:
+            variables["no_proxy"] = settings.no_proxy
+        proxies = ProxyRules.from_environ(variables)
+    else:
+        proxies = ProxyRules()
+    return Policies(
+        retry=RetryPolicy(settings.retries, settings.retry_on, settings.max_wait, random.random),
+        credentials=Credentials(
+            user_agent=user_agent(settings),
+            accept_encoding=ACCEPT_ENCODING,
+            headers=settings.header,
+            user=settings.user,
+            hosts={
+                name: HostCredentials(headers=own.headers, user=own.user)
+                for name, own in hosts.items()
+                if own.headers or own.user
+            },
+            netrc=_netrc() if settings.netrc else None,
+        ),
+        proxies=proxies,
+        pace_of=pace_of,
+        jar=_cookies(settings.cookies),
+        private_addresses=settings.private_addresses,
+        max_redirects=settings.max_redirects,
+        rate=settings.rate,
+    )
+
+
+def _cookies(path: str | None) -> Jar:
+    if path is None:
+        return {}
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cookies: cannot read {path}: {error}") from error
+    return jar(load_netscape(text, path))
+
+
+def _netrc() -> Mapping[str, tuple[str, str | None, str | None]]:
+    import netrc  # noqa: PLC0415
+
+    path = Path("~/.netrc").expanduser()
+    try:
+        return netrc.netrc(str(path)).hosts
+    except FileNotFoundError:
+        return {}
+    except netrc.NetrcParseError as error:
+        raise ConfigError(f"netrc: {path}: line {error.lineno}: {error.msg}") from error
+    except OSError as error:
+        raise ConfigError(f"netrc: cannot read {path}: {error.strerror}") from error
+
+
+def make_plan(settings: Settings, *, ahead: int | None = None, keeps_bodies: bool = False) -> Plan:
+    """The figures of a run. `ahead` bounds how many URLs a stream may be ahead of its consumer."""
+    extra = {} if ahead is None else {"ahead": ahead}
+    deadline_s = None
+    if settings.deadline is not None:
+        deadline_s = deadline_seconds(settings.deadline, dt.datetime.now())  # noqa: DTZ005  (a local clock time)
+    return Plan(
+        concurrency=settings.concurrency,
+        per_host=settings.per_host,
+        limits=Limits(
+            connect_s=settings.connect_timeout,
+            header_s=settings.header_timeout,
+            read_s=settings.read_timeout,
+            total_s=settings.timeout,
+            min_speed=settings.min_speed,
+        ),
+        grace_s=settings.grace,
+        deadline_s=deadline_s,
+        max_failures=settings.max_failures,
+        min_free=settings.min_free,
+        keeps_bodies=keeps_bodies,
+        **extra,
+    )
+
+
+def make_rules(
+    settings: Settings,
+    clock: Clock,
+    *,
+    parts: Path | None = None,
+    executor: ThreadPoolExecutor | None = None,
+    keep_error_bodies: bool = False,
+) -> BodyRules:
+    """How bodies are held: in memory only, or spooled to `parts` by `executor`."""
+    return BodyRules(
+        budget=ByteBudget(BYTE_BUDGET),
+        now=clock.now,
+        max_size=settings.max_size,
+        parts=None if parts is None else str(parts),
+        executor=executor,
+        bandwidth=Bandwidth(settings.max_bandwidth, clock) if settings.max_bandwidth else None,
+        keep_error_bodies=keep_error_bodies,
+    )
+
+
+def make_intake(settings: Settings) -> Intake:
+    """What makes jobs of entries, with the run's own method and body."""
+    return Intake(settings.method, settings.data)
+
+
+def make_candidate(template: str) -> Callable[[Job], str]:
+    """The name template as a function of a job."""
+    rendered = Template(template)
+    today = dt.datetime.now().strftime("%Y-%m-%d")  # noqa: DTZ005  (people name files by their own calendar)
+
+    def candidate(job: Job) -> str:
+        assert job.target is not None
+        extra = job.extra
+        if extra is None:
+            return rendered.render(job.target, index=job.id, date=today)
+        if extra.name:
+            return portable(extra.name)
+        return rendered.render(job.target, index=job.id, date=today, columns=extra.meta)
+
+    return candidate
+
+
+def make_files_store(settings: Settings, root: Path, parts: Path) -> FilesStore:
+    """The store that keeps files below `root`."""
+    cls = load(STORES, "store", "files")
+    store: FilesStore = cls(
+        root, parts=parts, overwrite=settings.overwrite, mtime=settings.mtime, fsync=settings.fsync
+    )
+    return store
+
+
+def free_bytes(root: Path) -> Callable[[], int]:
+    """How much the disk of `root` has left."""
+    return lambda: shutil.disk_usage(root).free
+
+
+def writer_threads() -> ThreadPoolExecutor:
+    """The threads that write part files, apart from the loop's own, which DNS may use."""
+    return ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 2)), thread_name_prefix="fetcher-write")

@@ -1,0 +1,389 @@
+"""The effective settings: defaults, a TOML file, the environment and flags, the later winning.
+
+Invariant: every value is parsed by its option's kind wherever it came from, carries its origin, and
+anything unknown or wrong is a `ConfigError` that names the place before any request is made. A list
+(`header`, `input`, `resolve`) is replaced as a whole, never joined over places.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fetcher.errors import ConfigError
+from fetcher.settings import (
+    EXCLUSIVE,
+    HOST_OPTIONS,
+    OPTIONS,
+    HostSettings,
+    Option,
+    Plain,
+    Settings,
+    build,
+    closest,
+    convert,
+    host_settings,
+    seen,
+    unknown_key,
+)
+
+FILE_NAME: Final = "fetcher.toml"
+COMMANDS: Final = ("get",)
+JOB_OPTIONS: Final[dict[str, Option]] = {"inputs": OPTIONS["input"], "output": OPTIONS["output"]}
+_PREFIX = "FETCHER_"
+_CONFIG_VARIABLE = OPTIONS["config"].variable
+
+
+class Effective(msgspec.Struct, frozen=True):
+    """The settings of a run, and where each came from.
+
+    `origins` has every key: "default", "file fetcher.toml:12", "environment FETCHER_RATE" or
+    "flag --rate"; and `host."example.org".rate` for what was set for one host.
+    """
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+class JobFile(msgspec.Struct, frozen=True):
+    """What a job file says: its paths are relative to it. `inputs` and `output` may be the flags'."""
+
+    command: str
+    urls: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output: str
+    effective: Effective
+
+
+class _Place(msgspec.Struct):
+    """Typed values of one place and the origin of each."""
+
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+
+def find(folder: Path) -> Path | None:
+    """The `fetcher.toml` of a folder, if there is one."""
+    path = folder / FILE_NAME
+    return path if path.is_file() else None
+
+
+def load(
+    command: str,
+    *,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    config_path: Path | None = None,
+    found: Path | None = None,
+) -> Effective:
+    """The settings of `command`. `flags` holds what was given, by key, as text or lists of text.
+
+    A file that was named (`config_path`, --config or FETCHER_CONFIG) takes the place of the one that was
+    found. Raises `ConfigError`.
+    """
+    named = config_path or flags.get("config") or environ.get(_CONFIG_VARIABLE)
+    path = Path(named) if named else found
+    places = [] if path is None else _read_file(_File(path), command)
+    return _overlaid([*places, _read_environ(environ), _read_flags(flags)])
+
+
+def load_job(path: Path, *, flags: Mapping[str, Any], environ: Mapping[str, str]) -> JobFile:
+    """The job that a TOML file describes; the environment and `flags` override any of its keys.
+
+    The default output is beside the job file too. Raises `ConfigError`.
+    """
+    file = _File(path, base=path.parent)
+    command, urls, job = _read_job(file)
+    places = _read_file(file, command)
+    output = _Place({"output": str(path.parent / Settings().output)}, {"output": "default"})
+    effective = _overlaid([output, *places, job, _read_environ(environ), _read_flags(flags)])
+    settings = effective.settings
+    return JobFile(command, urls, settings.input, settings.output, effective)
+
+
+def _overlaid(places: Iterable[_Place]) -> Effective:
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys((key for key in OPTIONS if key not in {"config", "hosts"}), "default")
+    for place in places:
+        for pair in EXCLUSIVE:  # a later -6 wins over an earlier -4
+            for one, other in (pair, pair[::-1]):
+                if place.values.get(one) and other not in place.values:
+                    values.pop(other, None)
+                    origins[other] = "default"
+        values |= place.values
+        origins |= place.origins
+    return Effective(build(values), origins)
+
+
+# --- the environment and flags -------------------------------------------------------------------
+
+
+def _read_environ(environ: Mapping[str, str]) -> _Place:
+    place = _Place()
+    known = {option.variable: option for option in OPTIONS.values() if "env" in option.where}
+    for variable in sorted(environ):
+        if not variable.startswith(_PREFIX) or variable == _CONFIG_VARIABLE:
+            continue
+        option = known.get(variable)
+        if option is None:
+            raise _unknown_variable(variable)
+        raw: str | list[str] = environ[variable]
+        if option.kind.is_repeatable:  # one item on each line
+            raw = [line for line in environ[variable].split("\n") if line.strip()]
+        place.values[option.key] = _converted(option, raw, f"{variable}: {option.key}")
+        place.origins[option.key] = f"environment {variable}"
+    return place
+
+
+def _unknown_variable(variable: str) -> ConfigError:
+    close = closest(variable.removeprefix(_PREFIX), (key for key, o in OPTIONS.items() if "env" in o.where))
+    advice = f"; did you mean {OPTIONS[close].variable}?" if close else ""
+    name = variable if variable.isprintable() else seen(variable)
+    return ConfigError(f"environment: unknown key {name}{advice}")
+
+
+def _read_flags(flags: Mapping[str, Any]) -> _Place:
+    place = _Place()
+    known = {key: option for key, option in OPTIONS.items() if "cli" in option.where}
+    for key, raw in flags.items():
+        option = known.get(key)
+        if option is None:
+            raise unknown_key(key, known)
+        if key != "config":
+            place.values[key] = _converted(option, raw, option.flag)
+            place.origins[key] = f"flag {option.flag}"
+    return place
+
+
+def _converted(option: Option, raw: Any, label: str, base: Path | None = None) -> Any:
+    """The typed value; paths are relative to `base`; `@FILE` as data is the file's, as in curl."""
+    if option.key == "data" and isinstance(raw, str) and raw.startswith("@"):
+        path = _joined(base, raw[1:])
+        try:
+            raw = Path(path).read_bytes().translate(None, b"\r\n\0")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{label}: cannot read {_printable(path)}: {_reason(error)}") from error
+    value = convert(option, raw, label)
+    if not option.is_path or value is None:
+        return value
+    return tuple(_joined(base, item) for item in value) if isinstance(value, tuple) else _joined(base, value)
+
+
+def _joined(base: Path | None, path: str) -> str:
+    return path if base is None or path == "-" else str(base / path)
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+# --- TOML files ----------------------------------------------------------------------------------
+
+
+class _File:
+    """A TOML file: its tables, and the line of each key as far as a light scan finds it."""
+
+    def __init__(self, path: Path, base: Path | None = None) -> None:
+        self.name = _printable(str(path))
+        self.base = base
+        text = self._text(path)
+        try:
+            self.tables: dict[str, Any] = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            place = re.search(r" \(at line ([0-9]+), column [0-9]+\)", str(error))
+            line = f":{place[1]}" if place else ""
+            what = str(error).replace(place[0], "") if place else _reason(error)
+            raise ConfigError(f"{self.name}{line}: not TOML: {what}") from error
+        self._lines = _lines_of_keys(text)
+
+    def _text(self, path: Path) -> str:
+        try:
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot read {self.name}: {_reason(error)}") from error
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ConfigError(f"{self.name}:{line}: not TOML: the text is not UTF-8") from error
+
+    def place(self, *path: str) -> str:
+        """`fetcher.toml:12` for a key, or for the closest table around it that was found."""
+        for end in range(len(path), 0, -1):
+            if line := self._lines.get(path[:end]):
+                return f"{self.name}:{line}"
+        return self.name
+
+    def table(self, section: str) -> Mapping[str, Any]:
+        """A section, empty if it is absent."""
+        table = self.tables.get(section, {})
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{self.place(section)}: {section}: expected a section [{section}]")
+        return table
+
+
+def _lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
+    """Where keys and sections stand: one per line, as people write them."""
+    found: dict[tuple[str, ...], int] = {}
+    section: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), 1):
+        start = line.strip()
+        if start.startswith("["):
+            section = _dotted(start) or section
+            path = section
+        elif "=" in start and not start.startswith("#"):
+            path = section + _dotted(start.partition("=")[0] + "= 0")
+        else:
+            continue
+        for end in range(1, len(path) + 1):
+            found.setdefault(path[:end], number)
+    return found
+
+
+def _dotted(line: str) -> tuple[str, ...]:
+    """The key of one line of TOML as its parts; empty if the line has none."""
+    try:
+        table = tomllib.loads(line)
+    except ValueError:
+        return ()
+    parts: list[str] = []
+    while isinstance(table, dict) and len(table) == 1:
+        key, table = next(iter(table.items()))
+        parts.append(key)
+    return tuple(parts)
+
+
+def _read_file(file: _File, command: str) -> list[_Place]:
+    """[common] and the section of `command`, later winning; every section is checked."""
+    is_job = file.base is not None
+    sections = ["common", *COMMANDS, "host", *(["job"] if is_job else [])]
+    for name in file.tables:
+        if name == "job" and not is_job:
+            raise ConfigError(f"{file.place(name)}: [job] stands only in a job file, for fetcher run")
+        if name in OPTIONS and "toml" in OPTIONS[name].where:
+            raise ConfigError(f"{file.place(name)}: {name}: expected in [common] or [{command}]")
+        if name not in sections:
+            raise unknown_key(name, sections, file.place(name), "section")
+    read = {name: _read_section(file, name) for name in ("common", *COMMANDS)}
+    return [read["common"], _read_hosts(file), read[command]]
+
+
+def _read_section(file: _File, section: str) -> _Place:
+    place = _Place()
+    known = {key: option for key, option in OPTIONS.items() if "toml" in option.where}
+    for key, raw in file.table(section).items():
+        where = file.place(section, key)
+        if key not in known:
+            raise unknown_key(key, known, where)
+        place.values[key] = _converted(known[key], raw, f"{where}: {key}", file.base)
+        place.origins[key] = f"file {where}"
+    return place
+
+
+def _read_hosts(file: _File) -> _Place:
+    place = _Place()
+    hosts: dict[str, HostSettings] = {}
+    for name, table in file.table("host").items():
+
+        def beginning(key: str, name: str = name) -> str:
+            return f"{file.place('host', name, key)}: "
+
+        host, settings = host_settings(name, table, beginning)
+        hosts[host] = settings
+        for key in table:
+            place.origins[f"host.{_toml(host)}.{key}"] = f"file {file.place('host', name, key)}"
+    if hosts:
+        place.values["hosts"] = hosts
+    return place
+
+
+def _read_job(file: _File) -> tuple[str, tuple[str, ...], _Place]:
+    """The [job] section: its command, its URLs, and its inputs and output as settings."""
+    table = file.table("job")
+    if not table:
+        raise ConfigError(f"{file.place('job')}: expected a section [job] with a command")
+    place = _Place()
+    for key, raw in table.items():
+        where = file.place("job", key)
+        if key in JOB_OPTIONS:
+            option = JOB_OPTIONS[key]
+            place.values[option.key] = _converted(option, raw, f"{where}: {key}", file.base)
+            place.origins[option.key] = f"file {where}"
+        elif key not in {"command", "urls"}:
+            raise unknown_key(key, ("command", "urls", *JOB_OPTIONS), where)
+    command, urls = table.get("command"), table.get("urls", [])
+    if command not in COMMANDS:
+        got = f", got {seen(command)}" if command is not None else ""
+        expected = " or ".join(COMMANDS)
+        raise ConfigError(f"{file.place('job', 'command')}: command: expected {expected}{got}")
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+        raise ConfigError(f"{file.place('job', 'urls')}: urls: expected a list of URLs, got {seen(urls)}")
+    return command, tuple(urls), place
+
+
+# --- showing them --------------------------------------------------------------------------------
+
+
+def describe(effective: Effective) -> list[tuple[str, str, str]]:
+    """Key, value as TOML, and origin of each setting, secrets masked; the value is empty if not given."""
+    settings = effective.settings
+    rows = [
+        (key, _shown(option, getattr(settings, key)), effective.origins[key])
+        for key, option in OPTIONS.items()
+        if "toml" in option.where
+    ]
+    for name, host in sorted(settings.hosts.items()):
+        for key, option in HOST_OPTIONS.items():
+            dotted = f"host.{_toml(name)}.{key}"
+            if dotted in effective.origins:
+                rows.append((dotted, _shown(option, getattr(host, key)), effective.origins[dotted]))
+    return rows
+
+
+def as_toml(effective: Effective) -> str:
+    """The settings as a TOML file that reads back, the origin of each beside it as a comment."""
+    lines: list[str] = []
+    rows = describe(effective)
+    for title, is_host in (("[common]", False), ("[host]", True)):
+        wanted = [row for row in rows if row[0].startswith("host.") == is_host]
+        lines += [title] if wanted else []
+        for key, shown, origin in wanted:
+            text = f"{key.removeprefix('host.')} = {shown}" if shown else f"# {key} is not set"
+            lines.append(f"{text:<40} # {origin}")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(option: Option, value: Any) -> str:
+    plain = option.kind.plain(option.kind.masked(value))
+    return "" if plain is None else _toml(plain)
+
+
+def _toml(plain: Plain | Sequence[Any]) -> str:
+    """A plain value as TOML 1.0 writes it."""
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    if isinstance(plain, str):
+        return f'"{"".join(map(_escaped, plain))}"'
+    if isinstance(plain, (int, float)):
+        return repr(plain)
+    return f"[{', '.join(_toml(item) for item in plain or ())}]"
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if 0xD800 <= code <= 0xDFFF:  # a byte of a name that is not UTF-8: TOML can't hold it
+        return "\\uFFFD"
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

@@ -1,0 +1,96 @@
+"""The run directory: where its parts lie, and the lock that keeps a second run out.
+
+Invariant: whoever holds the lock is the only one to write below `.fetcher`. The lock is the operating
+system's, so it is free as soon as its process is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from fetcher.errors import DirectoryInUse, StorageError
+
+OWN = ".fetcher"
+
+
+class RunDirectory:
+    """The paths of one run directory. `acquire` makes it and takes the lock."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.own = root / OWN
+        self.state = self.own / "state.db"
+        self.parts = self.own / "parts"
+        self.results = root / "results.jsonl"
+        self._lock_path = self.own / "lock"
+        self._pid_path = self.own / "pid"
+        self._lock: object | None = None
+
+    def acquire(self) -> None:
+        """Make the directory and hold its lock, or say who holds it.
+
+        Raises:
+            DirectoryInUse: another process runs here.
+            StorageError: the directory can't be made or written.
+        """
+        from filelock import FileLock, Timeout  # noqa: PLC0415  (only a run needs it)
+
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+            self.own.chmod(0o700)
+            lock = FileLock(self._lock_path)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                raise self.in_use() from None
+            self._lock = lock
+            self._pid_path.write_text(f"{os.getpid()}\n")
+            self._clear_parts()
+        except OSError as error:
+            self.release()
+            where = error.filename or self.root
+            raise StorageError(
+                f"cannot use {self.root}: {where}: {error.strerror}", hint="choose another --output"
+            ) from error
+
+    def in_use(self) -> DirectoryInUse:
+        """The error that names the process which holds the lock."""
+        owner = self.owner()
+        process = f"process {owner}" if owner else "another process"
+        return DirectoryInUse(
+            f"{self.root} is in use by {process}", hint="wait for it, or choose another --output"
+        )
+
+    def owner(self) -> int | None:
+        """The process that took the lock last, if it said so."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(self._pid_path.read_text())
+        return None
+
+    def is_locked(self) -> bool:
+        """Whether a run is under way here."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
+        if not self._lock_path.exists():
+            return False
+        lock = FileLock(self._lock_path)
+        try:
+            lock.acquire(blocking=False)
+        except (Timeout, OSError):
+            return True
+        lock.release()
+        return False
+
+    def release(self) -> None:
+        """Let the lock go."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()  # type: ignore[attr-defined]
+
+    def _clear_parts(self) -> None:
+        """Remove what a killed run was writing: under the lock, every part is nobody's."""
+        for part in os.scandir(self.parts):
+            if part.is_file(follow_symlinks=False):
+                Path(part.path).unlink(missing_ok=True)

@@ -1,0 +1,175 @@
+"""What the parts of one running engine share: the ports, the policies, the counters.
+
+It decides one thing itself: whether another exchange may start at all (`take`). Invariants: at most
+`concurrency` exchanges are in flight; those in flight and those ended but not settled are together at
+most `concurrency + UNSETTLED`, which bounds what a kill makes us ask for again; and none starts while
+the byte budget is spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from fetcher.engine.body import BodyRules
+from fetcher.engine.fetch import Fetch
+from fetcher.engine.records import Recorder
+from fetcher.engine.scheduler import Scheduler
+from fetcher.events import Event, Notice
+from fetcher.model import Outcome
+from fetcher.policy.cookies import Jar
+from fetcher.policy.credentials import Credentials
+from fetcher.policy.pace import HostPace
+from fetcher.policy.proxies import ProxyRules
+from fetcher.policy.retry import RetryPolicy
+from fetcher.ports import Backend, Clock, Frontier, Observer, Store
+
+UNSETTLED = 64
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """The adapters that a run works with."""
+
+    backend: Backend
+    frontier: Frontier
+    store: Store
+    clock: Clock
+    observers: Sequence[Observer] = ()
+
+
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
+    """The decisions that a run works by. `pace_of` makes the pace of a host first met."""
+
+    retry: RetryPolicy
+    credentials: Credentials
+    proxies: ProxyRules
+    pace_of: Callable[[str], HostPace]
+    jar: Jar
+    private_addresses: str = "seeds"
+    max_redirects: int = 10
+    rate: float | None = None
+
+
+class Context:
+    """See the module. `settle` is set by the settler, which the context hands outcomes to."""
+
+    def __init__(
+        self, ports: Ports, policies: Policies, rules: BodyRules, recorder: Recorder, concurrency: int
+    ) -> None:
+        self.backend = ports.backend
+        self.frontier = ports.frontier
+        self.store = ports.store
+        self.clock = ports.clock
+        self.policies = policies
+        self.rules = rules
+        self.recorder = recorder
+        self.slots = concurrency
+        self._most_open = concurrency + UNSETTLED
+        self._observers = list(ports.observers)
+        self._idle: deque[asyncio.Future[bool]] = deque()
+        self._budget = rules.budget
+        self._budget_waiter: asyncio.Task[None] | None = None
+        self.spawn: Callable[[], bool] = lambda: False
+        self.settle: Callable[[Outcome], None]
+        self.on_idle: Callable[[], None] = lambda: None
+        loop = asyncio.get_running_loop()
+        self.utc_offset = self.clock.utc() - self.clock.now()
+        self.scheduler = Scheduler(
+            policies.pace_of,
+            wake=self.wake,
+            call_at=loop.call_at,
+            clock=self.clock.now,
+            rate=policies.rate,
+        )
+        self.is_stopping = False
+        self.unsettled = 0
+        self.requests = 0
+        self.wire_bytes = 0
+        self.stored_bytes = 0
+        self.states: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self._said: set[str] = set()
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    def take(self, now: float) -> Fetch | None:
+        """The next fetch to start now, or None if none may."""
+        scheduler = self.scheduler
+        active = scheduler.active
+        if (
+            self.is_stopping
+            or active >= self.slots
+            or active + self.unsettled >= self._most_open
+            or self._budget.is_spent
+        ):
+            return None
+        return scheduler.take(now)
+
+    async def park(self) -> bool:
+        """Wait until something may have become ready. False: there is nothing more to do."""
+        if self._budget.is_spent:
+            await self._budget.wait()
+            return True
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._idle.append(place)
+        try:
+            return await place
+        except BaseException:
+            if place.done() and not place.cancelled():
+                self.wake(1)  # the wake-up was for whoever is next
+            raise
+
+    def wake(self, n: int) -> None:
+        """Up to `n` more fetches became ready."""
+        idle = self._idle
+        while n > 0:
+            if not idle:
+                if not self.spawn():
+                    return
+                n -= 1
+                continue
+            place = idle.popleft()
+            if not place.done():
+                place.set_result(True)
+                n -= 1
+
+    def dismiss(self) -> None:
+        """Send every idle worker home."""
+        while self._idle:
+            place = self._idle.popleft()
+            if not place.done():
+                place.set_result(False)
+
+    def release(self, host: str) -> None:
+        """An exchange is over and its slot is free."""
+        self.scheduler.release(host, self.clock.now())
+        if not self.scheduler.active:
+            self.on_idle()
+
+    def shrink(self) -> bool:
+        """There are no more file descriptors: go on with fewer exchanges. False if it can't be fewer."""
+        if self.slots <= 1:
+            return False
+        self.slots = max(1, min(self.slots, self.scheduler.active) - 1)
+        self.notice_once("warning", f"too many open files; going on with {self.slots} exchanges at once")
+        return True
+
+    # -- telling -----------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Tell the observers. One that raises is dropped, and that is said once."""
+        for observer in self._observers[:]:
+            try:
+                observer.on_event(event)
+            except Exception as error:  # noqa: BLE001  (whatever a foreign observer raises)
+                self._observers.remove(observer)
+                name = type(observer).__name__
+                self.emit(Notice("warning", f"{name} failed and is switched off: {error}"))
+
+    def notice_once(self, level: str, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.emit(Notice(level, text))

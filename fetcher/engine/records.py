@@ -1,0 +1,110 @@
+"""What is written of a URL that ended: its record, or for the library its result."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from fetcher.engine.body import Body
+from fetcher.engine.fetch import Fetch
+from fetcher.model import FinalState, Record, Response, Result
+
+encode_record = msgspec.json.Encoder().encode
+
+
+class Stamps:
+    """UTC times as RFC 3339 with milliseconds; the second's text is kept while it lasts."""
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, utc: float) -> str:
+        second = int(utc)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._text}{int((utc - second) * 1000):03d}Z"
+
+
+class Recorder:
+    """Makes records, or results with headers and body where `keeps_bodies`."""
+
+    def __init__(self, backend: str, *, keeps_bodies: bool) -> None:
+        self._backend = backend
+        self.keeps_bodies = keeps_bodies
+        self._stamp = Stamps()
+
+    def record(
+        self,
+        fetch: Fetch,
+        state: FinalState,
+        ended_utc: float,
+        *,
+        response: Response | None = None,
+        body: Body | None = None,
+        error: str | None = None,
+        message: str | None = None,
+    ) -> Record:
+        """The final record of a fetch. `path`, `bytes` and `sha256` of what is stored come with `body`."""
+        job = fetch.job
+        stamp = self._stamp
+        extra = job.extra
+        fields: dict[str, Any] = {
+            "url": job.url,
+            "final_url": fetch.target.url,
+            "state": state,
+            "error": error,
+            "message": message,
+            "attempts": fetch.attempts,
+            "source": job.source,
+            "line": job.line,
+            "started_at": stamp(fetch.started_utc),
+            "ended_at": stamp(ended_utc),
+            "elapsed": round(fetch.elapsed_s, 6),
+            "waited": round(fetch.waited_s, 6),
+            "backend": self._backend,
+        }
+        if job.depth:
+            fields["parent"], fields["depth"] = job.parent, job.depth
+        if fetch.redirects:
+            fields["redirects"] = fetch.redirects
+        if extra is not None and extra.meta:
+            fields["meta"] = extra.meta
+        if response is not None:
+            find = response.headers.find
+            fields["status"] = response.status
+            fields["http_version"] = response.http_version
+            fields["completeness"] = response.completeness
+            fields["content_type"] = _text(find(b"content-type"))
+            fields["etag"] = _text(find(b"etag"))
+            fields["last_modified"] = _text(find(b"last-modified"))
+        if body is not None:
+            fields["wire_bytes"] = body.wire_bytes
+            if state == "done":
+                fields["bytes"] = body.length
+                fields["sha256"] = body.sha256
+        if not self.keeps_bodies:
+            return Record(**fields)
+        return Result(
+            **fields,
+            headers=_NO_HEADERS if response is None else response.headers,
+            body=(body.data() or b"") if body is not None else b"",
+        )
+
+    def refused(self, fetch_url: str, ended_utc: float, **fields: Any) -> Record:
+        """The record of a line that never was a URL."""
+        stamp = self._stamp(ended_utc)
+        cls = Result if self.keeps_bodies else Record
+        return cls(url=fetch_url, state="refused", started_at=stamp, ended_at=stamp, **fields)
+
+
+_NO_HEADERS = Result(url="").headers
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,126 @@
+"""Outcomes to store and frontier, in batches: files first, then records and state in one transaction.
+
+Invariant: an outcome is told to observers and its body let go only after its batch is settled, and
+batches are settled in the order in which outcomes came. A crash between files and transaction means
+that the work is done again, under the same names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fetcher.engine.context import Context
+from fetcher.engine.records import encode_record
+from fetcher.errors import StorageError
+from fetcher.events import Settled
+from fetcher.model import Job, Outcome, Record
+from fetcher.policy.text import mask, visible
+from fetcher.ports import Body
+
+BATCH = 64
+LINGER_S = 0.02  # how long the first of a small batch waits for company
+
+
+class Settler:
+    """Collects outcomes and settles them. `on_settled` gets each batch when it is safe.
+
+    `linger_s` is 0 where settling costs nothing by the batch, so that a stream's results come at once.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        on_settled: Callable[[list[Outcome]], None],
+        *,
+        linger_s: float = LINGER_S,
+        encodes: bool = True,
+    ) -> None:
+        self._context = context
+        self._on_settled = on_settled
+        self._linger_s = linger_s
+        self._encodes = encodes
+        self._waiting: list[Outcome] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closing = False
+
+    def put(self, outcome: Outcome) -> None:
+        """Take an outcome. It is settled soon: with a full batch, after a moment, or at an idle end."""
+        waiting = self._waiting
+        waiting.append(outcome)
+        self._context.unsettled += 1
+        if len(waiting) >= BATCH or not self._linger_s:
+            self._wake.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._linger_s, self._wake.set)
+
+    def hurry(self) -> None:
+        """Nothing is in flight: what is there need not wait for more."""
+        if self._waiting:
+            self._wake.set()
+
+    def close(self) -> None:
+        """No more outcomes will come: `run` settles what is left and returns."""
+        self._is_closing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle batches until closed. Raises `StorageError` if store or frontier fail as a whole."""
+        while True:
+            if not self._waiting:
+                if self._is_closing:
+                    return
+                await self._wake.wait()
+            self._wake.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            batch, self._waiting = self._waiting, []
+            if batch:
+                await self._settle(batch)
+
+    async def _settle(self, batch: list[Outcome]) -> None:
+        context = self._context
+        try:
+            if context.store.keeps_files:
+                await self._store(batch)
+            records = [outcome.record for outcome in batch if outcome.record is not None]
+            if self._encodes:
+                for outcome in batch:
+                    if outcome.record is not None:
+                        outcome.line = encode_record(outcome.record)
+            await context.frontier.settle(batch)
+        except BaseException:
+            for outcome in batch:
+                if outcome.body is not None:
+                    outcome.body.discard()
+            raise
+        context.unsettled -= len(batch)
+        for record in records:
+            context.states[record.state] += 1
+            context.stored_bytes += record.bytes if record.state == "done" else 0
+            if record.error is not None:
+                context.errors[record.error] += 1
+        self._on_settled(batch)
+        if records:
+            context.emit(Settled(records, [outcome.line for outcome in batch if outcome.line]))
+        context.wake(len(batch))
+
+    async def _store(self, batch: list[Outcome]) -> None:
+        """Put the bodies of a batch in their files; an error of one file fails that URL."""
+        kept = [outcome for outcome in batch if outcome.body is not None and outcome.body.is_wanted]
+        if not kept:
+            return
+        entries: list[tuple[Job, Record, Body]] = []
+        for outcome in kept:
+            assert outcome.record is not None
+            entries.append((outcome.job, outcome.record, outcome.body))
+        for outcome, stored in zip(kept, await self._context.store.put(entries), strict=True):
+            record = outcome.record
+            assert record is not None
+            if isinstance(stored, StorageError):
+                record.state, record.error, record.bytes, record.sha256 = "failed", stored.slug, 0, None
+                record.message = visible(mask(stored.message))
+            else:
+                record.path = stored

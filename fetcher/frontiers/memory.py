@@ -1,0 +1,121 @@
+"""A frontier in memory: for the library's streams, and for runs that need no resuming.
+
+Invariant: a job is in exactly one of a host's queue, `_claimed`, or gone. With `distinct` off nothing
+is de-duplicated, so that a stream has one result for each item.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from fetcher.model import Added, Counts, Job, Outcome
+from fetcher.policy.identity import request_key
+
+_MOST_NAMED = 100_000  # an endless stream must not grow; the oldest names are forgotten first
+
+
+class MemoryFrontier:
+    """Pending jobs by rank and host; smaller ranks first, hosts in turn. No I/O at all."""
+
+    is_durable = False
+
+    def __init__(self, *, distinct: bool = True) -> None:
+        self._distinct = distinct
+        self._seen: set[tuple[int, int]] = set()
+        self._levels: dict[int, dict[str, deque[Job]]] = {}
+        self._claimed: dict[str, int] = {}
+        self._named: dict[str, None] = {}
+        self._last_id = 0
+        self._pending = 0
+        self._ended = {"done": 0, "unchanged": 0, "failed": 0, "refused": 0}
+
+    async def open(self) -> Counts:
+        return Counts()
+
+    async def add(self, jobs: Sequence[Job]) -> Added:
+        added = Added()
+        for job in jobs:
+            if self._distinct:
+                key = request_key(job)
+                if key in self._seen:
+                    added.duplicates += 1
+                    continue
+                self._seen.add(key)
+            self._last_id += 1
+            job.id = self._last_id
+            hosts = self._levels.get(job.rank)
+            if hosts is None:
+                hosts = self._levels[job.rank] = {}
+            host = job.host
+            queue = hosts.get(host)
+            if queue is None:
+                queue = hosts[host] = deque()
+                self._remember(host)
+            queue.append(job)
+            added.new += 1
+        self._pending += added.new
+        return added
+
+    def _remember(self, host: str) -> None:
+        name, _, port = host.rpartition(":")
+        name = name.strip("[]")
+        for key in (name, f"{name}:{port}"):
+            self._named.pop(key, None)
+            self._named[key] = None
+        while len(self._named) > _MOST_NAMED:
+            del self._named[next(iter(self._named))]
+
+    async def claim(self, limit: int, *, per_host: int, now: float) -> list[Job]:  # noqa: ARG002
+        claimed: list[Job] = []
+        for rank in sorted(self._levels):
+            if len(claimed) >= limit:
+                break
+            self._claim_level(rank, limit - len(claimed), per_host, claimed)
+        return claimed
+
+    def _claim_level(self, rank: int, limit: int, per_host: int, claimed: list[Job]) -> None:
+        """Take from the hosts of one rank in turn; a host that was served goes to the end."""
+        hosts = self._levels[rank]
+        held = self._claimed
+        while limit > 0:
+            ready = [host for host in hosts if not host or held.get(host, 0) < per_host]
+            if not ready:
+                break
+            share = max(1, limit // len(ready))
+            for host in ready:
+                queue = hosts.pop(host)
+                room = per_host - held.get(host, 0) if host else limit
+                take = min(share, room, len(queue), limit)
+                claimed.extend([queue.popleft() for _ in range(take)])
+                held[host] = held.get(host, 0) + take
+                limit -= take
+                if queue:
+                    hosts[host] = queue
+                if limit <= 0:
+                    break
+        if not hosts:
+            del self._levels[rank]
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            record = outcome.record
+            if record is None:
+                continue
+            host = outcome.job.host
+            left = self._claimed[host] - 1
+            if left:
+                self._claimed[host] = left
+            else:
+                del self._claimed[host]
+            self._pending -= 1
+            self._ended[record.state] += 1
+
+    async def names_host(self, name: str, port: int | None) -> bool:
+        return (name if port is None else f"{name}:{port}") in self._named
+
+    async def counts(self) -> Counts:
+        return Counts(pending=self._pending, **self._ended)
+
+    async def aclose(self, *, complete: bool) -> None:
+        pass

@@ -1,0 +1,133 @@
+"""The state file of a run directory: its schema, and opening it without ever harming it.
+
+One connection in one process at a time (the directory's lock sees to that), WAL, no mmap: SQLite
+before 3.51.3 can corrupt a WAL database that two connections write or checkpoint at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from fetcher.errors import ConfigError, StorageError
+
+APPLICATION_ID = 0x46455443  # "FETC"
+SCHEMA = 1
+
+_CREATE = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE host (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE source (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE url (
+    id INTEGER PRIMARY KEY,
+    key INTEGER NOT NULL,           -- 64 bits of the request's digest, probed upwards on a collision
+    check_key INTEGER NOT NULL,     -- 64 more, so that two requests are never taken for one
+    url TEXT NOT NULL,              -- as it goes on the wire; a refused line as it came
+    given TEXT,                     -- as listed, where that differs; passwords masked
+    host INTEGER NOT NULL,
+    rank INTEGER NOT NULL,          -- smaller first
+    state INTEGER NOT NULL,
+    source INTEGER, line INTEGER, parent TEXT, depth INTEGER NOT NULL DEFAULT 0,
+    extra TEXT, has_secret INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, waited REAL NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0, history TEXT,
+    path TEXT, is_foreign INTEGER NOT NULL DEFAULT 0,
+    status INTEGER, error TEXT, bytes INTEGER, sha256 BLOB, etag TEXT, last_modified TEXT,
+    generation INTEGER NOT NULL, session INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX url_key ON url (key);
+CREATE INDEX url_pending ON url (rank, host, id) WHERE state = 0;
+CREATE TABLE name (fold INTEGER PRIMARY KEY, url INTEGER NOT NULL);  -- url 0: a directory
+"""
+
+
+def open_state(path: Path, *, fsync: bool) -> sqlite3.Connection:
+    """Open or create the state at `path`, mode 0600.
+
+    Raises:
+        StorageError: corrupt, foreign, newer than this program, or not accessible; the file is kept.
+    """
+    is_new = not path.exists() or path.stat().st_size == 0
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(path, error) from error
+    try:
+        if is_new:
+            _create(connection)
+        else:
+            _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
+        connection.execute("PRAGMA cache_size = -24000")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unusable(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def read_state(path: Path) -> sqlite3.Connection:
+    """Open an existing state for reading only.
+
+    Raises:
+        ConfigError: there is none.
+        StorageError: corrupt, foreign or newer.
+    """
+    if not path.exists():
+        raise ConfigError(
+            f"{path.parent.parent} is not a run directory: it has no {path.parent.name}/{path.name}",
+            hint="name the folder that was given to --output",
+        )
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        _check(connection, path)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    return connection
+
+
+def storage_error(error: sqlite3.Error, doing: str) -> StorageError:
+    """What a failed statement means for the run: it stops, and what was settled is safe."""
+    text = str(error)
+    if "full" in text:
+        return StorageError(f"{doing}: no space left for the state", hint="free some space, then continue")
+    return StorageError(
+        f"{doing}: the state failed: {text}", hint="what was settled is safe; look at the disk"
+    )
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.executescript(
+        f"BEGIN; {_CREATE}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
+    )
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StorageError(
+            f"{path} is not a state of this program; it was left as it is",
+            hint="choose another --output, or move that file away",
+        )
+    if version > SCHEMA:
+        raise StorageError(
+            f"{path} was written by a newer version (schema {version}, this one knows {SCHEMA})",
+            hint="upgrade fetcher, or choose another --output",
+        )
+
+
+def _unusable(path: Path, error: Exception) -> StorageError:
+    if isinstance(error, OSError):
+        return StorageError(f"cannot open {path}: {error.strerror}", hint="check the folder's permissions")
+    return StorageError(
+        f"cannot use {path}: {error}; it was left as it is",
+        hint="move it away to begin anew: the files and results.jsonl stay",
+    )

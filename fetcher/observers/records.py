@@ -1,0 +1,29 @@
+"""`--json`: each final record on standard output as it happens.
+
+One write and one flush per batch of settled URLs, and only of records that are already safe: what a
+reader downstream has seen is never fetched again.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from fetcher.events import Event, Settled
+
+
+class JsonRecords:
+    """Copies the encoded records of every settled batch to a binary stream, one a line."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def on_event(self, event: Event) -> None:
+        """Write the batch.
+
+        Raises:
+            BrokenPipeError: the reader is gone; the program ends with 141.
+            OSError: nothing can be written.
+        """
+        if isinstance(event, Settled) and event.lines:
+            self._stream.write(b"\n".join(event.lines) + b"\n")
+            self._stream.flush()

@@ -1,0 +1,204 @@
+"""Whether an attempt that failed is tried again, and when.
+
+A pure decision: the attempt goes in, `Again` or `GiveUp` comes out, and the scheduler does the
+waiting. Invariants: an attempt that `TRIED_AGAIN`, the statuses or the method rule out is never tried
+again; every `Again` either costs one of the URL's retries or adds at least `LEAST_HOLD_S` to its waits
+for Retry-After, so no answer of a server can keep a URL alive for ever.
+
+The bounds are tenacity's `wait` and `stop` objects, called with the attempt's number. Its
+`wait_random_exponential` draws from the global `random`; here randomness is passed in, so the window
+comes from `wait_exponential`, which has the same arithmetic, and the jitter is drawn from that.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from typing import Literal, cast
+
+import msgspec
+import tenacity
+
+from fetcher.errors import (
+    BadEncoding,
+    BodyTooLarge,
+    ConnectFailed,
+    ConnectionLost,
+    ExchangeError,
+    FetcherError,
+    NameNotResolved,
+    ParseFailed,
+    ProtocolBroken,
+    RedirectFailed,
+    Refused,
+    StorageError,
+    TimedOut,
+    TlsRejected,
+)
+
+# What may be tried again: yes, no, or the attribute of the error that says so. A class that is not
+# listed goes by its base; what is listed nowhere is not tried again.
+TRIED_AGAIN: Mapping[type[FetcherError], bool | str] = {
+    ConnectFailed: True,
+    TimedOut: True,
+    ConnectionLost: True,
+    NameNotResolved: "temporary",
+    BadEncoding: "is_truncated",
+    TlsRejected: False,
+    ProtocolBroken: False,
+    BodyTooLarge: False,
+    Refused: False,
+    RedirectFailed: False,
+    ParseFailed: False,
+    StorageError: False,
+    FetcherError: False,
+}
+
+# RFC 9110 §9.2.2. Any other method is tried again only if no connection was made.
+IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+
+# The statuses by which a host asks for time (RFC 9110 §15.6.4, RFC 6585 §4).
+PUSHBACK = frozenset({429, 503})
+
+FIRST_WINDOW_S = 0.5
+LAST_WINDOW_S = 60.0
+LEAST_HOLD_S = 1.0  # `Retry-After: 0`, over and over, must not become a busy loop
+LONGEST_RETRY_AFTER_S = 1e10
+
+_CONNECTED_PHASES = frozenset({"write", "header", "body"})
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+_LONGEST_VALUE = 64
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt that did not succeed: an `error`, or a `status` from 400 up.
+
+    `number` counts the attempts made, this one included; `excused` says how many of the earlier ones
+    ended in an `Again` that cost no retry. `waited_s` is what the URL has spent on Retry-After so far.
+    """
+
+    number: int
+    method: str = "GET"
+    error: FetcherError | None = None
+    status: int | None = None
+    retry_after: str | None = None  # the header as it came
+    waited_s: float = 0.0
+    excused: int = 0
+    connection_made: bool = True
+    now_utc: float = 0.0
+
+
+class Again(msgspec.Struct, frozen=True, gc=False):
+    """Try again after `delay_s`; with `holds_host`, nothing else starts at the host before then."""
+
+    delay_s: float
+    costs_retry: bool
+    holds_host: bool
+    reason: Literal["backoff", "retry-after"]
+
+
+class GiveUp(msgspec.Struct, frozen=True, gc=False):
+    """The attempt was the last. None leaves error and message as they are.
+
+    `hold_s` is how long the host is still to be left alone, for the sake of its other URLs.
+    """
+
+    error_slug: str | None = None
+    message: str | None = None
+    hold_s: float = 0.0
+
+
+_GIVE_UP = GiveUp()
+
+
+class RetryPolicy:
+    """The retries of one run; it holds nothing that changes, so any number of tasks may share it.
+
+    `random` returns floats in [0, 1), as `random.Random().random` does.
+    """
+
+    __slots__ = ("_max_wait_s", "_random", "_retry_on", "_stop", "_wait")
+
+    def __init__(
+        self, retries: int, retry_on: frozenset[int], max_wait_s: float, random: Callable[[], float]
+    ) -> None:
+        self._retry_on = retry_on
+        self._max_wait_s = max_wait_s
+        self._random = random
+        self._wait = tenacity.wait_exponential(multiplier=FIRST_WINDOW_S, max=LAST_WINDOW_S)
+        self._stop = tenacity.stop_after_attempt(retries + 1)
+
+    def decide(self, attempt: Attempt) -> Again | GiveUp:
+        """What follows the attempt."""
+        pushed_back = attempt.status in PUSHBACK
+        asked_s = retry_after_s(attempt.retry_after, attempt.now_utc) if pushed_back else None
+        if not self.allows(attempt):
+            return _GIVE_UP if asked_s is None else GiveUp(hold_s=min(asked_s, self._max_wait_s))
+        if asked_s is not None:
+            return self._after_asked(max(asked_s, LEAST_HOLD_S), attempt.waited_s)
+        state = _call_state(attempt.number - attempt.excused)
+        delay_s = self._wait(state) * self._random()
+        if self._stop(state):
+            return GiveUp(hold_s=delay_s) if pushed_back else _GIVE_UP
+        return Again(delay_s=delay_s, costs_retry=True, holds_host=pushed_back, reason="backoff")
+
+    def allows(self, attempt: Attempt) -> bool:
+        """Whether what happened may be tried again at all, whatever budget is left."""
+        if attempt.method not in IDEMPOTENT and _may_have_arrived(attempt):
+            return False
+        if attempt.error is not None:
+            return _is_passing(attempt.error)
+        return attempt.status in self._retry_on
+
+    def _after_asked(self, delay_s: float, waited_s: float) -> Again | GiveUp:
+        if waited_s + delay_s <= self._max_wait_s:
+            return Again(delay_s=delay_s, costs_retry=False, holds_host=True, reason="retry-after")
+        after = f" after {waited_s:.0f} s of waiting" if waited_s else ""
+        return GiveUp(
+            "retry-later",
+            f"asked to wait {delay_s:.0f} s{after}, more than --max-wait {self._max_wait_s:g} s allows",
+        )
+
+
+def retry_after_s(value: str | None, now_utc: float) -> float | None:
+    """Seconds that a Retry-After header asks for, in [0, `LONGEST_RETRY_AFTER_S`] (RFC 9110 §10.2.3).
+
+    None where it is absent, garbage, negative, or a date that is not in the future.
+    """
+    if value is None or len(value) > _LONGEST_VALUE:
+        return None
+    value = value.strip(" \t")
+    if _SECONDS.fullmatch(value):
+        return min(float(value), LONGEST_RETRY_AFTER_S)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+        if date.tzinfo is None:  # asctime's form, and "-0000"
+            date = date.replace(tzinfo=UTC)
+        seconds = date.timestamp() - now_utc
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(seconds, LONGEST_RETRY_AFTER_S) if seconds > 0 else None
+
+
+def _is_passing(error: FetcherError) -> bool:
+    for cls in type(error).__mro__:
+        rule = TRIED_AGAIN.get(cls)
+        if rule is not None:
+            return bool(getattr(error, rule, False)) if isinstance(rule, str) else rule
+    return False
+
+
+def _may_have_arrived(attempt: Attempt) -> bool:
+    """Whether the server may have seen the request; when in doubt, yes."""
+    if attempt.connection_made or attempt.status is not None:
+        return True
+    return isinstance(attempt.error, ExchangeError) and attempt.error.phase in _CONNECTED_PHASES
+
+
+def _call_state(number: int) -> tenacity.RetryCallState:
+    """The least that tenacity's wait and stop objects look at: the attempt's number."""
+    state = tenacity.RetryCallState(cast("tenacity.BaseRetrying", None), None, (), {})
+    state.attempt_number = max(number, 1)
+    return state

@@ -1,0 +1,69 @@
+"""What a program hands to the library: any iterable of URLs, endless and asynchronous ones too.
+
+Nothing is pulled ahead of the consumer beyond one batch, and an item of an asynchronous iterable is
+handed over as soon as it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+from yarl import URL
+
+from fetcher.model import Entry
+from fetcher.sources.entries import from_columns, plain
+
+Item = str | URL | Mapping[str, Any] | Entry
+
+
+class IterableSource:
+    """Strings, `yarl.URL` objects, mappings with the columns of an input file, or ready entries.
+
+    The line is the item's position, from 1; there is no source. `batch` is how many items are
+    pulled at once from a plain iterable. The iterable is iterated on the event loop and never
+    closed: it is the caller's.
+
+    Raises:
+        TypeError: `urls` is a single URL, or not iterable; or, while iterating, an item is none of
+            the above. What is wrong within a mapping makes a bad entry instead.
+    """
+
+    def __init__(self, urls: Iterable[Item] | AsyncIterable[Item], *, batch: int = 1) -> None:
+        if isinstance(urls, str | bytes | URL | Mapping | Entry) or not isinstance(
+            urls, Iterable | AsyncIterable
+        ):
+            raise TypeError(f"expected an iterable of URLs, got {type(urls).__name__}")
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+        self._urls = urls
+        self._batch = batch
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Entry]]:
+        position = 0
+        if isinstance(self._urls, AsyncIterable):
+            async for item in self._urls:
+                position += 1
+                yield [_entry(item, position)]
+            return
+        items = iter(self._urls)
+        while some := list(islice(items, self._batch)):
+            yield [_entry(item, number) for number, item in enumerate(some, position + 1)]
+            position += len(some)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+
+def _entry(item: object, position: int) -> Entry:
+    if isinstance(item, str):
+        return plain(item, None, position)
+    if isinstance(item, URL):
+        return plain(str(item), None, position)
+    if isinstance(item, Entry):
+        return item if item.line is not None else msgspec.structs.replace(item, line=position)
+    if isinstance(item, Mapping):
+        return from_columns(item, None, position)
+    raise TypeError(f"item {position}: expected a URL as str, yarl.URL or mapping, got {type(item).__name__}")

@@ -1,0 +1,734 @@
+"""The life of a body: wanted or not, decoded, in memory or spooled, and what faults leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gzip
+import hashlib
+import os
+import resource
+import stat
+import tempfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fetcher.engine.body import ERROR_BODY, Body, BodyRules
+from fetcher.engine.budget import Bandwidth, ByteBudget
+from fetcher.errors import BadEncoding, BodyTooLarge, ConnectionLost, ProtocolBroken, StorageError
+from fetcher.model import Headers, Response
+
+KIB = 1024
+NOISE = os.urandom(700 * KIB)
+
+
+class Place:
+    """A folder for parts, an executor with one thread, a budget, and what must be left of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.executor = ThreadPoolExecutor(1)
+        self.executor.submit(int).result()  # its thread is up
+        self.budget = ByteBudget(64 * 1024 * KIB)
+        self.descriptors = set(os.listdir("/proc/self/fd"))
+
+    def rules(self, *, in_memory: bool = False, **changes: Any) -> BodyRules:
+        settings: dict[str, Any] = {"budget": self.budget, "now": time.monotonic} | changes
+        if not in_memory:
+            settings |= {"parts": str(self.folder), "executor": self.executor}
+        return BodyRules(**settings)
+
+    def parts(self) -> list[str]:
+        return sorted(os.listdir(self.folder))
+
+    def open_parts(self) -> list[str]:
+        found = []
+        for name in set(os.listdir("/proc/self/fd")) - self.descriptors:
+            try:
+                found.append(os.readlink(f"/proc/self/fd/{name}"))
+            except OSError:
+                continue
+        return [path for path in found if str(self.folder) in path]
+
+    def assert_nothing_is_left(self) -> None:
+        self.executor.shutdown(wait=True)
+        assert self.budget.used == 0
+        assert self.parts() == []
+        assert self.open_parts() == []
+
+    @contextmanager
+    def stuck_disk(self) -> Iterator[None]:
+        """Every write waits until the end of the block."""
+        gate = threading.Event()
+        self.executor.submit(gate.wait, 20)
+        try:
+            yield
+        finally:
+            gate.set()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.executor.shutdown(wait=True)
+
+
+def answer(status: int = 200, *, length: int | None = None, **fields: str) -> Response:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+    return Response(status=status, headers=Headers(raw), length=length)
+
+
+async def take(body: Body, pieces: list[bytes], response: Response | None = None) -> Body:
+    """What a backend and the engine do with a body."""
+    body.enter("header")
+    if body.begin(response or answer()):
+        for piece in pieces:
+            if body.feed(piece):
+                await body.drain()
+    await body.finish()
+    return body
+
+
+def slices(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def content(body: Body) -> bytes:
+    part = body.part()
+    if part is None:
+        data = body.data()
+        assert data is not None
+        return data
+    assert body.data() is None
+    return Path(part).read_bytes()
+
+
+# --- in memory and spooled ---------------------------------------------------------------------------
+
+
+async def test_a_small_body_stays_in_memory_and_is_charged_until_it_is_discarded(place):
+    body = await take(Body(place.rules(), "/"), [b"hello ", b"world"])
+    assert body.data() == b"hello world"
+    assert body.part() is None
+    assert body.sha256 == hashlib.sha256(b"hello world").hexdigest()
+    assert (body.length, body.wire_bytes, place.budget.used) == (11, 11, 11)
+    body.discard()
+    body.discard()
+    assert place.budget.used == 0
+
+
+async def test_an_empty_body_has_the_hash_of_nothing(place):
+    body = await take(Body(place.rules(), "/"), [], answer(length=0))
+    assert (body.data(), body.sha256) == (b"", hashlib.sha256(b"").hexdigest())
+
+
+async def test_a_large_body_goes_to_a_part_file_and_leaves_memory(place):
+    body = await take(Body(place.rules(), "/"), slices(NOISE, 16 * KIB))
+    assert place.budget.used == 0
+    assert place.open_parts() == []
+    assert content(body) == NOISE
+    assert body.sha256 == hashlib.sha256(NOISE).hexdigest()
+    assert body.length == len(NOISE)
+    body.discard()
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+async def test_a_large_body_without_a_folder_for_parts_stays_in_memory(place):
+    body = await take(Body(place.rules(in_memory=True), "/"), slices(NOISE * 3, 16 * KIB))
+    assert body.data() == NOISE * 3
+    assert body.sha256 == hashlib.sha256(NOISE * 3).hexdigest()
+    assert place.budget.used == len(NOISE) * 3
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+PACK = {"": lambda data: data, "gzip": gzip.compress, "br": lambda data: brotli.compress(data, quality=1)}
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    data=st.binary(max_size=300).map(lambda seed: seed * 97),
+    cuts=st.lists(st.integers(0, 40_000), max_size=30),
+    coding=st.sampled_from(sorted(PACK)),
+    is_spooled=st.booleans(),
+    is_spent=st.booleans(),
+)
+def test_any_split_in_memory_or_spooled_gives_the_same_body(data, cuts, coding, is_spooled, is_spent):
+    wire = PACK[coding](data)
+    edges = [0, *sorted(cut % (len(wire) + 1) for cut in cuts), len(wire)]
+    pieces = [wire[a:b] for a, b in pairwise(edges)]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder))
+        if is_spent:
+            place.budget.limit = 1
+        rules = place.rules(in_memory=not is_spooled, spool_at=1000, block=2000)
+        body = asyncio.run(take(Body(rules, "/"), pieces, answer(content_encoding=coding, length=len(wire))))
+        if not is_spooled or len(data) < 1000:
+            assert body.part() is None
+        elif len(data) > 40_000:
+            assert body.part() is not None
+        assert content(body) == data
+        assert (body.length, body.wire_bytes) == (len(data), len(wire))
+        assert body.sha256 == hashlib.sha256(data).hexdigest()
+        body.discard()
+        place.assert_nothing_is_left()
+
+
+async def test_a_part_is_a_new_file_of_the_user(place):
+    before = os.umask(0o027)
+    try:
+        body = await take(Body(place.rules(), "/"), [NOISE])
+    finally:
+        os.umask(before)
+    part = body.part()
+    assert part is not None
+    assert stat.S_IMODE(os.stat(part).st_mode) == 0o640
+
+
+async def test_a_name_that_is_taken_is_left_alone_be_it_a_file_or_a_link(place):
+    old = place.folder / f"{os.getpid()}-0.part"
+    old.write_bytes(b"old")
+    victim = place.folder / "victim"
+    link = place.folder / f"{os.getpid()}-1.part"
+    link.symlink_to(victim)
+    body = await take(Body(place.rules(), "/"), [NOISE])
+    assert content(body) == NOISE
+    body.discard()
+    assert old.read_bytes() == b"old"
+    assert link.is_symlink()
+    assert not victim.exists()
+
+
+async def test_a_part_that_the_store_moved_stays_where_it_is(place):
+    body = await take(Body(place.rules(), "/"), [NOISE])
+    part = body.part()
+    assert part is not None
+    final = place.folder / "final"
+    os.rename(part, final)
+    body.discard()
+    assert final.read_bytes() == NOISE
+
+
+async def test_a_writer_that_ignores_drain_loses_nothing(place):
+    body = Body(place.rules(), "/")
+    packed = gzip.compress(NOISE + bytes(3_000_000))
+    assert body.begin(answer(content_encoding="gzip"))
+    for piece in slices(packed, 5000):
+        body.feed(piece)
+    await body.finish()
+    assert content(body) == NOISE + bytes(3_000_000)
+
+
+async def test_tiny_chunks_take_little_more_memory_than_their_bytes(place):
+    body = Body(place.rules(in_memory=True), "/")
+    body.begin(answer())
+    tracemalloc.start()
+    try:
+        for number in range(400_000):
+            body.feed(number.to_bytes(4, "big"))
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    await body.finish()
+    assert body.length == 1_600_000
+    assert used < 2 * body.length
+
+
+async def test_300_mb_leave_memory_flat(place):
+    body = Body(place.rules(), "/")
+    body.begin(answer(length=300 * 1024 * KIB))
+    most = 0
+    tracemalloc.start()
+    try:
+        for _ in range(300 * 16):
+            if body.feed(bytes(64 * KIB)):
+                await body.drain()
+            most = max(most, place.budget.used)
+        await body.finish()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert os.path.getsize(body.part() or "") == body.length == 300 * 1024 * KIB
+    assert most <= 640 * KIB
+    assert peak < 3 * 1024 * KIB
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+# --- what is wanted ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 203, 206, 299])
+async def test_the_body_of_a_success_is_wanted(place, status):
+    assert Body(place.rules(), "/").begin(answer(status))
+
+
+@pytest.mark.parametrize("status", [204, 205, 304, 300, 301, 302, 303, 307, 308, 400, 404, 500, 999])
+async def test_other_bodies_are_not_wanted(place, status):
+    body = Body(place.rules(), "/")
+    assert not body.begin(answer(status, location="/b", content_encoding="nonsense", length=10**12))
+    assert not body.feed(b"x" * 100)
+    await body.finish()
+    assert (body.is_wanted, body.sha256, body.length, place.budget.used) == (False, "", 0, 0)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("status", [200, 404])
+async def test_an_answer_to_head_has_no_body(place, status, keeps):
+    body = Body(place.rules(keep_error_bodies=keeps), "/", "HEAD")
+    assert not body.begin(answer(status, length=10**12))
+    await body.finish()
+
+
+@pytest.mark.parametrize(("status", "location"), [(301, ""), (300, "/b"), (308, "/b")])
+async def test_a_library_keeps_the_page_of_a_redirect_only_if_it_is_not_followed(place, status, location):
+    fields = {"location": location} if location else {}
+    body = Body(place.rules(keep_error_bodies=True), "/")
+    assert body.begin(answer(status, **fields)) == (status != 308)
+
+
+# --- limits ------------------------------------------------------------------------------------------
+
+
+async def test_a_declared_length_beyond_the_limit_is_refused_before_reading(place):
+    body = Body(place.rules(max_size=1000), "/")
+    with pytest.raises(BodyTooLarge, match="1000"):
+        body.begin(answer(length=1001))
+    assert Body(place.rules(max_size=1000), "/").begin(answer(length=1000))
+
+
+async def test_the_limit_is_on_decoded_bytes(place):
+    wire = gzip.compress(b"x", compresslevel=0)
+    body = await take(
+        Body(place.rules(max_size=1), "/"), [wire], answer(content_encoding="gzip", length=len(wire))
+    )
+    assert body.data() == b"x"
+    with pytest.raises(BodyTooLarge):
+        await take(
+            Body(place.rules(max_size=9999), "/"),
+            [gzip.compress(bytes(10_000))],
+            answer(content_encoding="gzip"),
+        )
+
+
+async def test_a_file_kept_as_sent_is_judged_by_its_declared_length(place):
+    body = Body(place.rules(max_size=1000), "/a.gz")
+    with pytest.raises(BodyTooLarge):
+        body.begin(answer(length=1001, content_encoding="gzip"))
+
+
+@pytest.mark.parametrize("limit", [1, 999, 1000])
+async def test_an_endless_body_ends_at_the_limit(place, limit):
+    body = Body(place.rules(max_size=limit), "/")
+    assert body.begin(answer())
+    for _ in range(limit // 10):
+        body.feed(b"x" * 10)
+    with pytest.raises(BodyTooLarge):
+        body.feed(b"x" * 10)
+    body.discard()
+    assert place.budget.used == 0
+
+
+async def test_a_bomb_gives_the_loop_its_turns_and_stops_at_the_limit(place):
+    body = Body(place.rules(max_size=20_000_000), "/")
+    body.begin(answer(content_encoding="gzip"))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        other = asyncio.create_task(others())
+        assert body.feed(gzip.compress(bytes(50_000_000)))
+        assert body.length <= 1024 * KIB
+        with pytest.raises(BodyTooLarge):
+            await body.drain()
+        other.cancel()
+    assert turns >= 20
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+# --- wholeness ---------------------------------------------------------------------------------------
+
+
+async def test_fewer_bytes_than_declared_are_a_lost_connection(place):
+    with pytest.raises(ConnectionLost, match="cut at 9 of 10") as caught:
+        await take(Body(place.rules(), "/"), [b"x" * 9], answer(length=10))
+    assert caught.value.phase == "body"
+
+
+async def test_more_bytes_than_declared_break_the_protocol(place):
+    with pytest.raises(ProtocolBroken, match="11 bytes"):
+        await take(Body(place.rules(), "/"), [b"x" * 11], answer(length=10))
+
+
+async def test_a_cut_coding_is_refused_though_the_length_agrees(place):
+    wire = gzip.compress(NOISE[:5000])[:-1]
+    with pytest.raises(BadEncoding, match="cut short"):
+        await take(Body(place.rules(), "/"), [wire], answer(content_encoding="gzip", length=len(wire)))
+
+
+async def test_a_file_of_the_coding_s_own_type_is_kept_as_sent(place):
+    wire = gzip.compress(b"tar")
+    body = await take(
+        Body(place.rules(), "/a.tar.gz"), [wire], answer(content_encoding="gzip", length=len(wire))
+    )
+    assert body.data() == wire
+
+
+# --- bodies of errors --------------------------------------------------------------------------------
+
+
+async def test_a_library_keeps_the_body_of_an_error(place):
+    rules = place.rules(keep_error_bodies=True)
+    body = await take(Body(rules, "/"), [gzip.compress(b"not here")], answer(404, content_encoding="gzip"))
+    assert (body.data(), body.is_cut) == (b"not here", False)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize(("max_size", "kept"), [(None, ERROR_BODY), (1000, 1000)])
+async def test_the_body_of_an_error_is_cut_in_memory(place, coding, max_size, kept):
+    wire = PACK[coding](NOISE * 3)
+    body = Body(place.rules(keep_error_bodies=True, max_size=max_size), "/")
+    with pytest.raises(BodyTooLarge):
+        await take(body, slices(wire, 16 * KIB), answer(500, content_encoding=coding, length=len(wire)))
+    assert body.is_cut
+    with pytest.raises(BodyTooLarge):
+        body.feed(b"more")
+    assert body.response is not None
+    body.response.length = None
+    await body.finish()
+    assert body.data() == (NOISE * 3)[:kept]
+    assert body.sha256 == hashlib.sha256((NOISE * 3)[:kept]).hexdigest()
+    assert place.budget.used == body.length == kept
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+async def test_what_is_wrong_with_the_body_of_an_error_does_not_matter(place):
+    rules = place.rules(keep_error_bodies=True)
+    short = await take(Body(rules, "/"), [b"half"], answer(500, length=8))
+    assert (short.data(), short.is_cut) == (b"half", True)
+    cut = await take(Body(rules, "/"), [gzip.compress(b"page")[:-3]], answer(500, content_encoding="gzip"))
+    assert (cut.data(), cut.is_cut) == (b"page", True)
+    assert not Body(rules, "/").begin(answer(500, content_encoding="nonsense"))
+    broken = Body(rules, "/")
+    with pytest.raises(BadEncoding):
+        await take(broken, [b"plain"], answer(500, content_encoding="gzip"))
+    assert broken.is_cut
+    await broken.finish()
+    assert broken.data() == b""
+
+
+# --- waiting -----------------------------------------------------------------------------------------
+
+
+async def test_one_block_fills_while_another_is_written_and_then_the_feeder_waits(place):
+    body = Body(place.rules(), "/")
+    body.begin(answer())
+    quarter = NOISE[: 64 * KIB]
+    with place.stuck_disk():
+        assert not any(body.feed(quarter) for _ in range(4))  # the first block is with the thread
+        assert not any(body.feed(quarter) for _ in range(3))
+        assert body.feed(quarter)
+        draining = asyncio.create_task(body.drain())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not draining.done()
+        assert body.is_paused
+        assert place.budget.used == 512 * KIB
+    await draining
+    assert not body.is_paused
+    assert body.paused_s > 0
+    assert body.last_progress >= body.phase_since + body.paused_s
+    assert place.budget.used <= 256 * KIB
+    await body.finish()
+    assert content(body) == quarter * 8
+
+
+async def test_a_spent_budget_makes_bodies_spool_early_and_never_stops_them(place):
+    place.budget.limit = 1
+    place.budget.take(1)
+    rules = place.rules()
+    data = NOISE[: 200 * KIB]
+    most = 0
+
+    async def one() -> Body:
+        nonlocal most
+        body = Body(rules, "/")
+        body.begin(answer(length=len(data)))
+        for piece in slices(data, 16 * KIB):
+            if body.feed(piece):
+                most = max(most, place.budget.used)
+                await body.drain()
+        await body.finish()
+        return body
+
+    async with asyncio.timeout(30):
+        bodies = await asyncio.gather(*(one() for _ in range(20)))
+    assert all(content(body) == data for body in bodies)
+    assert most <= 20 * 80 * KIB + 1
+    for body in bodies:
+        body.discard()
+    place.budget.give(1)
+    place.assert_nothing_is_left()
+
+
+async def test_small_bodies_and_bodies_in_memory_never_wait_for_a_spent_budget(place):
+    place.budget.limit = 1
+    small, memory = Body(place.rules(), "/"), Body(place.rules(in_memory=True), "/")
+    for body, pieces in ((small, slices(NOISE[: 60 * KIB], 4 * KIB)), (memory, slices(NOISE, 64 * KIB))):
+        body.begin(answer())
+        assert not any(body.feed(piece) for piece in pieces)
+        await body.finish()
+        assert body.part() is None
+        body.discard()
+    assert place.budget.used == 0
+
+
+async def test_a_limit_on_bandwidth_makes_the_feeder_wait_and_not_the_server_slow(place):
+    class LoopClock:
+        now = staticmethod(time.monotonic)
+        utc = staticmethod(time.time)
+
+    body = Body(place.rules(bandwidth=Bandwidth(1_000_000, LoopClock())), "/")
+    body.begin(answer())
+    started = time.monotonic()
+    assert not body.feed(bytes(100_000))  # the burst
+    assert body.feed(bytes(50_000))
+    await body.drain()
+    assert time.monotonic() - started >= 0.045
+    assert body.paused_s >= 0.045
+    await body.finish()
+    assert body.length == 150_000
+
+
+async def test_phases_and_progress_are_told_in_the_time_of_the_loop(place):
+    moment = 10.0
+    body = Body(place.rules(now=lambda: moment), "/")
+    assert (body.phase, body.phase_since) == ("connect", 10.0)
+    moment = 11.0
+    body.enter("header")
+    assert (body.phase, body.phase_since) == ("header", 11.0)
+    moment = 12.0
+    body.begin(answer())
+    assert (body.phase, body.phase_since) == ("body", 12.0)
+    moment = 13.0
+    body.feed(b"x")
+    assert (body.phase_since, body.last_progress, body.wire_bytes) == (12.0, 13.0, 1)
+
+
+# --- faults ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def limit(which: int, soft: int) -> Iterator[None]:
+    before = resource.getrlimit(which)
+    resource.setrlimit(which, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(which, before)
+
+
+async def fails(body: Body, expected: type[Exception], **kwargs: Any) -> Any:
+    with pytest.raises(expected) as caught:
+        await take(body, slices(NOISE, 16 * KIB), answer(**kwargs))
+    body.discard()
+    return caught.value
+
+
+async def test_a_missing_folder_stops_the_run(place):
+    rules = place.rules()
+    rules.parts = str(place.folder / "missing")
+    error = await fails(Body(rules, "/"), StorageError)
+    assert error.systemic
+    assert error.__cause__.errno == errno.ENOENT
+    place.assert_nothing_is_left()
+
+
+async def test_a_missing_folder_is_told_at_the_end_even_if_nobody_drained(place):
+    rules = place.rules()
+    rules.parts = str(place.folder / "missing")
+    body = Body(rules, "/")
+    body.begin(answer())
+    assert body.feed(NOISE)
+    with pytest.raises(StorageError):
+        await body.finish()
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+async def test_a_full_disk_stops_the_run(place):
+    body = Body(place.rules(), "/")
+    body.begin(answer())
+    body.feed(NOISE[: 250 * KIB])
+    with place.stuck_disk():
+        body.feed(NOISE[: 250 * KIB])  # the part is open, and its write waits
+        (part,) = place.open_parts()
+        full = os.open("/dev/full", os.O_WRONLY)
+        number = next(n for n in os.listdir("/proc/self/fd") if _target(n) == part)
+        os.dup2(full, int(number))
+        os.close(full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        await body.finish()
+    assert caught.value.systemic
+    assert caught.value.hint
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+def _target(number: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""
+
+
+async def test_a_file_too_large_for_the_file_system_is_one_body_s_fault(place):
+    with limit(resource.RLIMIT_FSIZE, 300 * KIB):
+        error = await fails(Body(place.rules(), "/"), StorageError)
+    assert not error.systemic
+    assert error.__cause__.errno == errno.EFBIG
+    place.assert_nothing_is_left()
+
+
+async def test_a_lack_of_descriptors_is_one_body_s_fault(place):
+    with limit(resource.RLIMIT_NOFILE, 3):
+        error = await fails(Body(place.rules(), "/"), StorageError)
+    assert not error.systemic
+    assert error.__cause__.errno == errno.EMFILE
+    place.assert_nothing_is_left()
+
+
+async def test_a_write_that_failed_stops_the_feeder_at_the_next_drain(place):
+    body = Body(place.rules(), "/")
+    with limit(resource.RLIMIT_FSIZE, 10 * KIB):
+        with pytest.raises(StorageError):
+            await take(body, slices(NOISE, 64 * KIB))
+        assert body.feed(NOISE)
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "changes", "expected"),
+    [
+        ({"length": len(NOISE) + 1}, {}, ConnectionLost),
+        ({"length": len(NOISE) - 1}, {}, ProtocolBroken),
+        ({"content_encoding": "gzip"}, {}, BadEncoding),
+        ({}, {"max_size": len(NOISE) - 1}, BodyTooLarge),
+        ({"length": len(NOISE)}, {"max_size": 9}, BodyTooLarge),
+        ({"content_encoding": "lzma"}, {}, BadEncoding),
+    ],
+)
+async def test_nothing_is_left_of_a_body_that_failed(place, kwargs, changes, expected):
+    await fails(Body(place.rules(**changes), "/"), expected, **kwargs)
+    place.assert_nothing_is_left()
+
+
+async def test_a_coding_that_breaks_after_it_spooled_leaves_nothing(place):
+    wire = bytearray(gzip.compress(NOISE))
+    wire[-6] ^= 1
+    body = Body(place.rules(), "/")
+    with pytest.raises(BadEncoding):
+        await take(body, slices(bytes(wire), 16 * KIB), answer(content_encoding="gzip"))
+    assert body.part() is not None
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("fed", [0, 10, 100 * KIB, 256 * KIB, 300 * KIB, 600 * KIB])
+async def test_a_body_can_be_discarded_at_any_moment(place, fed):
+    body = Body(place.rules(), "/")
+    body.begin(answer())
+    with place.stuck_disk():
+        for piece in slices(NOISE[:fed], 16 * KIB):
+            body.feed(piece)
+        body.discard()
+        assert place.budget.used == 0
+        body.discard()
+        assert not body.feed(NOISE)
+        assert place.budget.used == 0
+    await asyncio.get_running_loop().run_in_executor(place.executor, int)
+    await body.finish()
+    place.assert_nothing_is_left()
+
+
+async def test_a_drain_that_is_cancelled_leaves_nothing_behind(place):
+    body = Body(place.rules(), "/")
+    body.begin(answer())
+    with place.stuck_disk():
+        for piece in slices(NOISE, 64 * KIB):
+            body.feed(piece)
+        draining = asyncio.create_task(body.drain())
+        await asyncio.sleep(0)
+        draining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+        assert not body.is_paused
+        body.discard()
+    place.assert_nothing_is_left()
+
+
+async def test_a_finish_that_is_cancelled_leaves_nothing_behind(place):
+    with place.stuck_disk():
+        body = Body(place.rules(), "/")
+        body.begin(answer())
+        for piece in slices(NOISE[: 400 * KIB], 64 * KIB):
+            body.feed(piece)
+        finishing = asyncio.create_task(body.finish())
+        await asyncio.sleep(0)
+        finishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await finishing
+        body.discard()
+    place.assert_nothing_is_left()
+
+
+async def test_a_part_is_removed_by_the_thread_that_is_writing_it_and_not_under_its_hands(place):
+    body = Body(place.rules(), "/")
+    body.begin(answer())
+    body.feed(bytes(150_000_000))
+    spool = body._spool
+    assert spool is not None
+    async with asyncio.timeout(10):
+        while not spool._part._is_busy:
+            await asyncio.sleep(0)
+    body.discard()
+    assert not spool._part.closed  # its descriptor is still in use
+    assert place.budget.used == 0
+    place.assert_nothing_is_left()
+
+
+def test_a_loop_that_ends_in_the_middle_of_a_write_leaves_nothing_behind(tmp_path):
+    place = Place(tmp_path)
+
+    async def run() -> Body:
+        body = Body(place.rules(), "/")
+        body.begin(answer())
+        body.feed(bytes(50_000_000))
+        await asyncio.sleep(0)
+        return body
+
+    body = asyncio.run(run())
+    body.discard()
+    place.assert_nothing_is_left()

@@ -1,0 +1,375 @@
+"""The four places that settings come from, job files, and how the effective settings are shown."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetcher.config import Effective, as_toml, describe, find, load, load_job
+from fetcher.errors import ConfigError
+from fetcher.settings import DEFAULTS, OPTIONS, HostSettings, make
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str | bytes, name: str = "fetcher.toml") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def read(path: Path | None = None, *, environ: dict[str, str] | None = None, **flags: Any) -> Effective:
+    return load("get", flags=flags, environ=environ or {}, config_path=path)
+
+
+def refusal(path: Path) -> str:
+    """What is wrong with a file, its folder left out."""
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+# --- precedence and origins ---
+
+
+def test_without_any_place_everything_is_a_default() -> None:
+    effective = read()
+    assert effective.settings == DEFAULTS
+    assert set(effective.origins.values()) == {"default"}
+    assert effective.origins.keys() == OPTIONS.keys() - {"config", "hosts"}
+
+
+def test_later_places_win_and_each_value_knows_its_origin(write: Write) -> None:
+    path = write(
+        "[common]\nconcurrency = 1\nper_host = 1\ndelay = 1\nretries = 1\n\n[get]\nper_host = 2\ndelay = 2\nretries = 2\n"
+    )
+    effective = read(path, environ={"FETCHER_DELAY": "3", "FETCHER_RETRIES": "3"}, retries="4")
+    settings = effective.settings
+    assert (settings.concurrency, settings.per_host, settings.delay, settings.retries) == (1, 2, 3.0, 4)
+    assert effective.origins["concurrency"] == f"file {path}:2"
+    assert effective.origins["per_host"] == f"file {path}:8"
+    assert effective.origins["delay"] == "environment FETCHER_DELAY"
+    assert effective.origins["retries"] == "flag --retries"
+    assert effective.origins["grace"] == "default"
+
+
+def test_a_list_of_a_later_place_replaces_the_earlier_one(write: Write) -> None:
+    path = write('[common]\nheader = ["A: b"]\n')
+    assert read(path).settings.header == (("A", "b"),)
+    assert read(path, header=("C: d", "E: f")).settings.header == (("C", "d"), ("E", "f"))
+
+
+def test_a_flag_turns_off_what_a_file_turned_on(write: Write) -> None:
+    path = write("[get]\noverwrite = true\n")
+    assert read(path).settings.overwrite
+    assert not read(path, overwrite=False).settings.overwrite
+
+
+def test_the_later_of_two_that_exclude_each_other_wins(write: Write) -> None:
+    path = write("[common]\nipv4 = true\nquiet = true\n")
+    effective = read(path, environ={"FETCHER_VERBOSE": "yes"}, ipv6=True)
+    settings = effective.settings
+    assert (settings.ipv4, settings.ipv6, settings.quiet, settings.verbose) == (False, True, False, True)
+    assert effective.origins["ipv4"] == "default"
+    with pytest.raises(ConfigError, match=r"^ipv4: cannot stand together with ipv6$"):
+        read(ipv4=True, ipv6=True)
+
+
+def test_a_named_file_takes_the_place_of_a_found_one(write: Write) -> None:
+    found, named = write("[common]\nretries = 1\n"), write("[common]\ndelay = 1\n", "named.toml")
+    for effective in (
+        load("get", flags={}, environ={}, config_path=named, found=found),
+        load("get", flags={"config": str(named)}, environ={}, found=found),
+        load("get", flags={}, environ={"FETCHER_CONFIG": str(named)}, found=found),
+    ):
+        assert (effective.settings.retries, effective.settings.delay) == (3, 1.0)
+    assert load("get", flags={}, environ={}, found=found).settings.retries == 1
+
+
+def test_a_file_is_found_by_its_name(tmp_path: Path, write: Write) -> None:
+    assert find(tmp_path) is None
+    path = write("")
+    assert find(tmp_path) == path
+
+
+# --- the environment ---
+
+
+def test_a_list_in_the_environment_has_one_item_on_each_line() -> None:
+    environ = {"FETCHER_HEADER": "A: b\nC: d\n", "FETCHER_RETRY_ON": "429,503"}
+    settings = read(environ=environ).settings
+    assert settings.header == (("A", "b"), ("C", "d"))
+    assert settings.retry_on == {429, 503}
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    assert read(environ={"HOME": "/", "http_proxy": "x", "fetcher_rate": "x"}).settings == DEFAULTS
+
+
+def test_an_unknown_variable_is_refused_with_the_closest_one() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^environment: unknown key FETCHER_PERHOST; did you mean FETCHER_PER_HOST\?$"
+    ):
+        read(environ={"FETCHER_PERHOST": "3"})
+
+
+def test_a_bad_variable_is_named_with_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"^FETCHER_RATE: rate: expected a rate such as .*, got 'fast'$"):
+        read(environ={"FETCHER_RATE": "fast"})
+
+
+# --- flags ---
+
+
+def test_a_bad_flag_is_named_as_it_was_typed() -> None:
+    with pytest.raises(ConfigError, match=r"^--per-host: expected a whole number from 1 to 100000, got 'x'$"):
+        read(per_host="x")
+
+
+def test_data_comes_from_a_file_as_in_curl(write: Write) -> None:
+    path = write(b"a=b\r\n&c=\xff\0\n", "form.txt")
+    settings = read(data=f"@{path}").settings
+    assert settings.data == b"a=b&c=\xff"
+    assert settings.method == "POST"
+    with pytest.raises(ConfigError, match=r"^--data: cannot read .*missing: No such file or directory$"):
+        read(data=f"@{path.parent}/missing")
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[common]\n\nperhost = 3\n", "fetcher.toml:3: unknown key perhost; did you mean per_host?"),
+        ("[get]\nper-host = 3\n", "fetcher.toml:2: unknown key 'per-host'; did you mean per_host?"),
+        (
+            "[get]\nretries = 'x'\n",
+            "fetcher.toml:2: retries: expected a whole number from 0 to 1000, got 'x'",
+        ),
+        ("get.retries = [1]\n", "fetcher.toml:1: retries: expected a whole number from 0 to 1000, got [1]"),
+        ("[gett]\n", "fetcher.toml:1: unknown section gett; did you mean get?"),
+        ("[crawl]\n", "fetcher.toml:1: unknown section crawl"),
+        ("\n[job]\n", "fetcher.toml:2: [job] stands only in a job file, for fetcher run"),
+        ("retries = 1\n", "fetcher.toml:1: retries: expected in [common] or [get]"),
+        ("common = 1\n", "fetcher.toml:1: common: expected a section [common]"),
+        ("[[get]]\n", "fetcher.toml:1: get: expected a section [get]"),
+        ("[common]\nconfig = 'x'\n", "fetcher.toml:2: unknown key config"),
+        ("[hosts.'a.example']\n", "fetcher.toml:1: unknown section hosts; did you mean host?"),
+        ("[common]\n'\\u001b[2J' = 1\n", "fetcher.toml:2: unknown key '\\\\u001b[2J'"),
+        ('[common]\n"\\u001b[2J" = 1\n', "fetcher.toml:2: unknown key '\\x1b[2J'"),
+        (
+            "[host.'a.example']\n\nperhost = 1\n",
+            'fetcher.toml:3: host."a.example": unknown key perhost; did you mean per_host?',
+        ),
+        (
+            "[host.'a.example']\nrate = 'x'\n",
+            "fetcher.toml:2: host.\"a.example\".rate: expected a rate such as 10/s, 300/m or 5/h, or none, got 'x'",
+        ),
+        (
+            "host.'a.example' = 1\n",
+            'fetcher.toml:1: host."a.example": expected a table of per_host, delay, rate, headers, user',
+        ),
+        ("[host.'a b']\n", 'fetcher.toml:1: host."a b": expected a host such as example.org'),
+        ("[common]\nretries == 1\n", "fetcher.toml:2: not TOML: Invalid value"),
+        ("[common]\nretries = 1\nretries = 2\n", "fetcher.toml:3: not TOML: Cannot overwrite a value"),
+        (b"[common]\nname = '\xff'\n", "fetcher.toml:2: not TOML: the text is not UTF-8"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line_the_key_and_what_was_expected(
+    write: Write, text: str | bytes, message: str
+) -> None:
+    assert refusal(write(text)) == message
+
+
+def test_an_array_nested_too_deeply_is_a_config_error(write: Write) -> None:
+    assert refusal(write("[common]\nname = " + "[" * 100_000)).startswith("fetcher.toml: not TOML: ")
+
+
+def test_a_secret_in_a_file_is_not_shown_when_it_is_wrong(write: Write) -> None:
+    assert "s3cret" not in refusal(write("[common]\nuser = 's3cret'\n"))
+    assert "s3cret" not in refusal(write("[host.'a.example']\nheaders = ['s3cret']\n"))
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.toml") == "cannot read none.toml: No such file or directory"
+    assert refusal(tmp_path) == f"cannot read {tmp_path.name}: Is a directory"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(write: Write) -> None:
+    assert read(write(b"\xef\xbb\xbf[common]\r\nretries = 1\r\n")).settings.retries == 1
+
+
+def test_a_host_has_settings_of_its_own_with_their_origins(write: Write) -> None:
+    path = write('[common]\nrate = "5/s"\n\n[host."Example.org"]\nper_host = 2\nrate = "30/m"\n')
+    effective = read(path)
+    assert effective.settings.hosts == {"example.org": HostSettings(per_host=2, rate=0.5)}
+    assert effective.settings.rate == 5.0
+    assert effective.origins['host."example.org".rate'] == f"file {path}:6"
+
+
+def test_line_numbers_follow_dotted_and_quoted_keys(write: Write) -> None:
+    path = write(
+        '# retries = 9\nget.retries = 1\nhost."a.example".delay = 2\n[common]\n"grace" = 3 # x = 1\n'
+    )
+    origins = read(path).origins
+    assert origins["retries"] == f"file {path}:2"
+    assert origins['host."a.example".delay'] == f"file {path}:3"
+    assert origins["grace"] == f"file {path}:5"
+
+
+@given(st.text() | st.binary())
+def test_any_bytes_are_settings_or_a_config_error_of_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: str | bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    try:
+        read(path)
+    except ConfigError as error:
+        message = str(error)
+    else:
+        message = ""
+    assert message.isprintable()
+
+
+# --- job files ---
+
+JOB = """\
+[job]
+command = "get"
+urls = ["https://example.org/"]
+inputs = ["lists/a.txt", "-", "/srv/b.jsonl"]
+output = "out"
+
+[common]
+cookies = "cookies.txt"
+log_file = "logs/run.log"
+ca_file = "/etc/ca.pem"
+data = "@form.txt"
+"""
+
+
+def test_the_paths_of_a_job_file_are_relative_to_it(write: Write, tmp_path: Path) -> None:
+    write("a=b", "jobs/form.txt")
+    job = load_job(write(JOB, "jobs/job.toml"), flags={}, environ={})
+    folder = tmp_path / "jobs"
+    settings = job.effective.settings
+    assert (job.command, job.urls) == ("get", ("https://example.org/",))
+    assert job.inputs == settings.input == (str(folder / "lists/a.txt"), "-", "/srv/b.jsonl")
+    assert job.output == settings.output == str(folder / "out")
+    assert settings.cookies == str(folder / "cookies.txt")
+    assert settings.log_file == str(folder / "logs/run.log")
+    assert settings.ca_file == "/etc/ca.pem"
+    assert settings.data == b"a=b"
+    assert job.effective.origins["output"] == f"file {folder / 'job.toml'}:5"
+
+
+def test_paths_of_flags_and_the_environment_are_not_relative_to_the_job_file(write: Write) -> None:
+    path = write('[job]\ncommand = "get"\n', "jobs/job.toml")
+    job = load_job(path, flags={"output": "here", "input": ("a.txt",)}, environ={"FETCHER_COOKIES": "c.txt"})
+    assert (job.output, job.inputs, job.effective.settings.cookies) == ("here", ("a.txt",), "c.txt")
+    assert job.effective.origins["output"] == "flag --output"
+
+
+def test_paths_of_other_files_of_settings_stay_as_they_are(write: Write) -> None:
+    assert read(write("[common]\ncookies = 'c.txt'\n", "etc/fetcher.toml")).settings.cookies == "c.txt"
+
+
+def test_a_job_without_an_output_has_the_default_one_beside_its_file(write: Write, tmp_path: Path) -> None:
+    job = load_job(write('[job]\ncommand = "get"\n', "jobs/job.toml"), flags={}, environ={})
+    assert job.output == str(tmp_path / "jobs" / "downloads")
+    assert job.effective.origins["output"] == "default"
+
+
+def test_a_job_reads_no_other_file(write: Write) -> None:
+    other = write("[common]\nretries = 1\n", "jobs/fetcher.toml")
+    job = load_job(
+        write('[job]\ncommand = "get"\n', "jobs/job.toml"), flags={}, environ={"FETCHER_CONFIG": str(other)}
+    )
+    assert job.effective.settings.retries == DEFAULTS.retries
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[common]\n", "job.toml: expected a section [job] with a command"),
+        ("[job]\nurls = []\n", "job.toml:1: command: expected get"),
+        ("[job]\ncommand = 'gte'\n", "job.toml:2: command: expected get, got 'gte'"),
+        ("[job]\ncommand = ['get']\n", "job.toml:2: command: expected get, got ['get']"),
+        ("[job]\ncommand = 'get'\nurls = 'x'\n", "job.toml:3: urls: expected a list of URLs, got 'x'"),
+        ("[job]\ncommand = 'get'\ninput = 'x'\n", "job.toml:3: unknown key input; did you mean inputs?"),
+        ("[job]\ncommand = 'get'\ninputs = 3\n", "job.toml:3: inputs: expected paths of files, got 3"),
+        (
+            "[job]\ncommand = 'get'\n[common]\ndata = '@none'\n",
+            "job.toml:4: data: cannot read none: No such file or directory",
+        ),
+    ],
+)
+def test_a_wrong_job_file_is_refused(write: Write, text: str, message: str) -> None:
+    path = write(text, "job.toml")
+    with pytest.raises(ConfigError) as caught:
+        load_job(path, flags={}, environ={})
+    assert str(caught.value).replace(f"{path.parent}/", "") == message
+
+
+# --- showing them ---
+
+
+def test_the_description_has_every_key_of_a_file_with_value_and_origin() -> None:
+    rows = {key: (shown, origin) for key, shown, origin in describe(read(rate="300/m", min_free="1.5G"))}
+    assert rows.keys() == {key for key, option in OPTIONS.items() if "toml" in option.where}
+    assert rows["rate"] == ('"5/s"', "flag --rate")
+    assert rows["min_free"] == ('"1536M"', "flag --min-free")
+    assert rows["concurrency"] == ("64", "default")
+    assert rows["timeout"] == ('"none"', "default")
+    assert rows["cookies"] == ("", "default")
+
+
+def test_what_is_shown_reads_back_as_the_same_settings(write: Write) -> None:
+    path = write(
+        '[common]\nrate = "5/h"\ndeadline = 06:00:00\nresolve = ["[::1]:80:127.0.0.1"]\nname = "\\u001b{host}\\"\\\\"\n'.replace(
+            "\\u001b", "\\u00e9\\u202e"
+        )
+        + 'header = ["Accept:", "Accept-Language: de"]\nhttp = 2\nretry_on = "429"\n'
+        + '[host."a.example"]\ndelay = 0.5\n[host."b.example:8080"]\nrate = "none"\n'
+    )
+    first = read(path)
+    again = read(write(as_toml(first), "again.toml"))
+    assert again.settings == first.settings
+    assert f"# file {path}:2" in as_toml(first)
+
+
+def test_secrets_are_masked_and_the_rest_is_not(write: Write) -> None:
+    path = write(
+        '[common]\nuser = "alice:s3cret"\nproxy = "http://bob:s3cret@proxy.example:3128"\ndata = "s3cret"\n'
+        'header = ["Authorization: Bearer s3cret", "Accept: text/html"]\n'
+        '[host."a.example"]\nheaders = { X-Api-Key = "s3cret" }\nuser = "s3cret:"\n'
+    )
+    text = as_toml(read(path))
+    shown = tomllib.loads(text)
+    assert "s3cret" not in text
+    assert shown["common"]["user"] == "***:***"
+    assert shown["common"]["proxy"] == "http://***:***@proxy.example:3128"
+    assert shown["common"]["header"] == ["Authorization: ***", "Accept: text/html"]
+    assert shown["host"]["a.example"] == {"headers": ["X-Api-Key: ***"], "user": "***:***"}
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_any_path_is_shown_as_valid_toml_on_a_line_without_control_characters(path: str) -> None:
+    text = as_toml(Effective(make({"cookies": path}), dict.fromkeys(OPTIONS, "flag --cookies")))
+    line = next(line for line in text.split("\n") if line.startswith("cookies"))
+    assert line.isprintable()
+    assert tomllib.loads(text)["common"]["cookies"] == path

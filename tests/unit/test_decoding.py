@@ -1,0 +1,245 @@
+"""Content-codings removed from wire bytes: whole, cut, broken, chained, hostile (catalogue E58 to E63)."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import pairwise
+
+import brotli
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fetcher.engine.decoding import STEP, Decoder
+from fetcher.errors import BadEncoding
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "deflate": zlib.compress,
+    "raw": raw_deflate,
+    "br": lambda data: brotli.compress(data, quality=4),
+    "zstd": zstd.compress,
+}
+LABEL = {name: "deflate" if name == "raw" else name for name in PACK}
+CHAINS = [(a,) for a in PACK] + [(a, b) for a in PACK for b in PACK]
+TEXT = b"The quick brown fox jumps over the lazy dog. " * 40 + os.urandom(200)
+
+
+def pack(data: bytes, chain: Iterable[str]) -> bytes:
+    for name in chain:
+        data = PACK[name](data)
+    return data
+
+
+def decoder(chain: tuple[str, ...]) -> Decoder:
+    return Decoder([LABEL[name] for name in reversed(chain)])
+
+
+def decode(chain: tuple[str, ...], pieces: Iterable[bytes]) -> bytes:
+    undo = decoder(chain)
+    given_out = []
+    for piece in pieces:
+        undo.feed(piece)
+        while undo.is_pending:
+            output = undo.step()
+            assert len(output) <= STEP
+            given_out.append(output)
+    undo.finish()
+    return b"".join(given_out)
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids="+".join)
+def test_what_was_packed_comes_out_again(chain):
+    assert decode(chain, [pack(TEXT, chain)]) == TEXT
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids="+".join)
+def test_bytes_that_come_one_by_one_give_the_same(chain):
+    assert decode(chain, [bytes([byte]) for byte in pack(TEXT, chain)]) == TEXT
+
+
+@given(chain=st.sampled_from(CHAINS), data=st.binary(max_size=2000), cuts=st.lists(st.integers(0, 9999)))
+def test_any_split_gives_the_same_bytes(chain, data, cuts):
+    assert decode(chain, split(pack(data, chain), cuts)) == data
+
+
+@settings(max_examples=25, deadline=None)
+@given(chain=st.sampled_from(CHAINS), size=st.integers(0, 3_000_000), cuts=st.lists(st.integers(0, 10**7)))
+def test_large_bodies_come_out_whole_in_steps_that_stay_small(chain, size, cuts):
+    data = (TEXT * (size // len(TEXT) + 1))[:size]
+    assert decode(chain, split(pack(data, chain), cuts)) == data
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids="+".join)
+def test_a_body_cut_at_any_byte_is_refused(chain):
+    packed = pack(TEXT, chain)
+    for end in range(1, len(packed)):
+        with pytest.raises(BadEncoding):
+            decode(chain, [packed[:end]])
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_an_empty_body_is_empty_whatever_its_label(name):
+    assert decode((name,), []) == b""
+    assert decode((name,), [b"", b""]) == b""
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_a_coded_empty_body_is_empty(name):
+    assert decode((name,), [PACK[name](b"")]) == b""
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_a_plain_body_with_a_label_is_refused(name):
+    with pytest.raises(BadEncoding, match=name):
+        decode((name,), [b"<!doctype html><title>plain</title>" * 20])
+
+
+@settings(max_examples=400)
+@given(
+    chain=st.sampled_from(CHAINS),
+    noise=st.binary(min_size=1, max_size=400),
+    start=st.binary(max_size=60),
+    cuts=st.lists(st.integers(0, 999), max_size=5),
+)
+def test_random_bytes_raise_nothing_but_bad_encoding(chain, noise, start, cuts):
+    for data in (noise, pack(start, chain) + noise, pack(start, chain)[:-4] + noise):
+        with suppress(BadEncoding):
+            decode(chain, split(data, cuts))
+
+
+@settings(max_examples=300)
+@given(chain=st.sampled_from(CHAINS), at=st.integers(0, 10_000), mask=st.integers(1, 255))
+def test_a_flipped_byte_raises_nothing_but_bad_encoding(chain, at, mask):
+    packed = bytearray(pack(TEXT, chain))
+    packed[at % len(packed)] ^= mask
+    with suppress(BadEncoding):
+        decode(chain, [bytes(packed)])
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate"])
+def test_a_wrong_checksum_is_refused(name):
+    packed = bytearray(PACK[name](TEXT))
+    packed[-8 if name == "gzip" else -1] ^= 1
+    with pytest.raises(BadEncoding, match="check"):
+        decode((name,), [bytes(packed)])
+
+
+def test_a_wrong_length_in_a_gzip_trailer_is_refused():
+    packed = bytearray(gzip.compress(TEXT))
+    packed[-1] ^= 1
+    with pytest.raises(BadEncoding, match="length"):
+        decode(("gzip",), [bytes(packed)])
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+@given(parts=st.lists(st.binary(max_size=300), min_size=1, max_size=8), cuts=st.lists(st.integers(0, 5000)))
+def test_all_members_come_out(name, parts, cuts):
+    packed = b"".join(PACK[name](part) for part in parts)
+    assert decode((name,), split(packed, cuts)) == b"".join(parts)
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_more_members_than_a_step_takes_come_out(name):
+    assert decode((name,), [PACK[name](b"x") * 5000 + PACK[name](b"") * 5000]) == b"x" * 5000
+
+
+@pytest.mark.parametrize("pieces", [[b"\0" * 700], [b"\0"] * 700])
+def test_zeros_after_a_gzip_member_are_padding(pieces):
+    assert decode(("gzip",), [gzip.compress(TEXT), *pieces]) == TEXT
+
+
+def test_zeros_alone_are_not_gzip():
+    with pytest.raises(BadEncoding):
+        decode(("gzip",), [b"\0" * 700])
+
+
+@pytest.mark.parametrize("name", PACK)
+@pytest.mark.parametrize("junk", [b"junk", b"\x1f", b"\0\0\0x"])
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_junk_after_the_end_is_refused(name, junk, is_apart):
+    packed = PACK[name](TEXT)
+    with pytest.raises(BadEncoding):
+        decode((name,), [packed, junk] if is_apart else [packed + junk])
+
+
+def test_a_zstd_window_of_8_mib_is_accepted_and_16_is_not():
+    data = os.urandom(1 << 20)
+
+    def packed(window_log: int) -> bytes:
+        packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: window_log})
+        return packer.compress(data) + packer.flush()
+
+    assert decode(("zstd",), [packed(23)]) == data
+    with pytest.raises(BadEncoding, match="memory"):
+        decode(("zstd",), [packed(24)])
+
+
+def test_a_skippable_zstd_frame_is_skipped():
+    assert decode(("zstd",), [b"\x50\x2a\x4d\x18\x03\0\0\0abc" + zstd.compress(TEXT)]) == TEXT
+
+
+@pytest.mark.parametrize(
+    "chain", [("gzip",), ("br",), ("zstd",), ("gzip", "gzip"), ("zstd", "br")], ids="+".join
+)
+def test_a_bomb_is_refused_soon_after_32_mib(chain):
+    bomb = pack(bytes(256 * 1024 * 1024), chain)
+    undo = decoder(chain)
+    undo.feed(bomb)
+    total = 0
+
+    def defuse() -> None:
+        nonlocal total
+        while undo.is_pending:
+            total += len(undo.step())
+
+    with pytest.raises(BadEncoding, match="more than 250 times"):
+        defuse()
+    assert total <= max(32 * 1024 * 1024, 250 * len(bomb))
+
+
+def test_what_expands_a_thousand_times_to_less_than_32_mib_is_no_bomb():
+    data = bytes(31 * 1024 * 1024)
+    assert len(data) > 250 * len(gzip.compress(data))
+    assert decode(("gzip",), [gzip.compress(data)]) == data
+
+
+def test_a_chain_that_is_large_only_in_the_middle_is_a_bomb_too():
+    nothing = zstd.compress(gzip.compress(b"") * 4_000_000)  # 80 MB of gzip that decodes to not a byte
+    with pytest.raises(BadEncoding, match=r"more than 250 times \(zstd\)"):
+        decode(("gzip", "zstd"), [nothing])
+
+
+@pytest.mark.parametrize("chain", [("gzip",), ("raw",), ("br",), ("zstd",), ("br", "gzip")], ids="+".join)
+def test_tiny_pieces_cost_time_in_proportion_only(chain):
+    def seconds(size: int) -> float:
+        pieces = [bytes([byte]) for byte in pack(os.urandom(size), chain)]
+        started = time.process_time()
+        decode(chain, pieces)
+        return time.process_time() - started
+
+    seconds(2_000)
+    small, large = min(seconds(20_000) for _ in range(3)), seconds(200_000)
+    assert large < 40 * small  # ten times is linear, a hundred quadratic
