@@ -246,10 +246,10 @@ class SqliteFrontier:
         return added
 
     def _insert(self, jobs: Sequence[Job], added: Added) -> None:
-        before = self._db.total_changes
         first = self._next_id
         rows = [self._row(job, first + index) for index, job in enumerate(jobs)]
         self._next_id += len(jobs)
+        before = self._db.total_changes
         self._db.executemany(_INSERT, rows)
         added.new = self._db.total_changes - before
         inserted: set[int] | None = None

@@ -212,7 +212,9 @@ class FaultServer:
             try:
                 for host in self.hosts:
                     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                    sock = socket.socket(family, socket.SOCK_STREAM)
+                    sock = socket.socket(
+                        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+                    )  # asyncio: else no NODELAY
                     sockets.append(sock)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     sock.bind((host, port))
