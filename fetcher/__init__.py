@@ -40,8 +40,8 @@ __version__ = "0.1.0"
 
 _ERRORS = (
     "BadEncoding BodyTooLarge ConfigError ConnectFailed ConnectionLost DirectoryInUse ExchangeError "
-    "FetchFailed FetcherError NameNotResolved ParseFailed ProtocolBroken RedirectFailed Refused StorageError TimedOut "
-    "TlsRejected WorkerDied"
+    "FetchFailed FetcherError NameNotResolved ParseFailed ProtocolBroken RedirectFailed Refused StorageError "
+    "TimedOut TlsRejected WorkerDied"
 )
 _HOMES = {
     **dict.fromkeys(("Fetcher", "Stream", "fetch", "fetch_all", "stream"), "fetcher.api"),

@@ -127,6 +127,8 @@ class Download:
                 compose.make_intake(settings),
                 free_bytes=compose.free_bytes(directory.root),
             )
+            if settings.insecure:
+                self._run.notice("warning", "--insecure: certificates are not checked")
             for why in self._stopped:
                 self._run.stop(why)
             return await self._run.run(sources)

@@ -274,7 +274,7 @@ def _read_file(file: _File, command: str) -> list[_Place]:
         if name not in sections:
             raise unknown_key(name, sections, file.place(name), "section")
     read = {name: _read_section(file, name) for name in ("common", *COMMANDS)}
-    return [read["common"], _read_hosts(file), read[command]]
+    return [read["common"], _read_hosts(file), read.get(command, _Place())]
 
 
 def _read_section(file: _File, section: str) -> _Place:

@@ -260,10 +260,13 @@ class _Brotli(_Coding):
         self.error = brotli.error
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        # Its buffer grows in doubling blocks and may pass the limit by as much again.
-        output: bytes = self._decompressor.process(data, output_buffer_limit=limit // 2)
+        limit //= 2  # its buffer grows in doubling blocks, and may pass the limit by as much again
+        output: bytes = self._decompressor.process(data, output_buffer_limit=limit)
         self.is_open = not self._decompressor.is_finished()
-        self.is_pending = not self._decompressor.can_accept_more_data()
+        # "Can accept more" only says that the input is used up; output may still wait behind the limit.
+        self.is_pending = not self._decompressor.can_accept_more_data() or (
+            self.is_open and len(output) >= limit
+        )
         return output
 
 

@@ -22,7 +22,7 @@ from fetcher.engine.records import Recorder
 from fetcher.engine.settler import LINGER_S, Settler
 from fetcher.engine.watchdog import Limits, Watch, watch
 from fetcher.engine.worker import Worker
-from fetcher.errors import FetcherError
+from fetcher.errors import ConfigError, FetcherError
 from fetcher.events import Notice, RunEnded, RunStarted, Snapshot
 from fetcher.model import Added, Job, Outcome, Summary
 from fetcher.ports import Source
@@ -123,6 +123,10 @@ class Run:
             errors=dict(errors),
             hosts=scheduler.busiest(BUSIEST, now),
         )
+
+    def notice(self, level: str, text: str) -> None:
+        """Tell the observers something once."""
+        self._context.notice_once(level, text)
 
     def stop(self, why: str) -> None:
         """Stop cleanly: finish what is in flight within the grace period. Twice: at once."""
@@ -260,7 +264,14 @@ class Run:
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def _feed(self) -> None:
-        await self._feeder.run()
+        try:
+            await self._feeder.run()
+        except ConfigError as error:
+            if not (self._added.new or self._added.again or self._added.finals):
+                raise
+            # What was read is fetched all the same; the run ends as one that was stopped.
+            self.stopped = self.stopped or "input-failed"
+            self._context.emit(Notice("error", error.message))
         self._input_ended = True
         self._check_over()
 

@@ -30,6 +30,7 @@ from fetcher.policy.text import mask, visible
 
 _UNCONNECTED = frozenset({"name", "connect", "tls"})
 _EXHAUSTED_PAUSE_S = 0.5
+_UNGUARDED = "requests go through a proxy: it chooses the addresses, so private ones are not guarded against"
 
 
 class Worker:
@@ -128,7 +129,9 @@ class Worker:
             cookie = cookies.header(target, context.clock.utc())
             if cookie:
                 headers += (("Cookie", cookie),)
-        proxies = policies.proxies
+        proxy = None if policies.proxies.is_empty else policies.proxies.proxy_for(target)
+        if proxy is not None:
+            context.notice_once("info", _UNGUARDED)
         private = policies.private_addresses
         return Request(
             target=target,
@@ -136,7 +139,7 @@ class Worker:
             headers=headers,
             body=fetch.body,
             allow_private=fetch.allow_private if private == "seeds" else private == "allow",
-            proxy=None if proxies.is_empty else proxies.proxy_for(target),
+            proxy=proxy,
         )
 
     async def _headers(self, fetch: Fetch) -> tuple[tuple[str, str], ...]:

@@ -95,7 +95,7 @@ def test_teredo_is_denied_even_with_public_addresses_inside() -> None:
 
 def test_local_nat64_of_longer_prefixes_is_unwrapped() -> None:
     assert not is_public("64:ff9b:1:a:7f:0:100:0")  # /64 and 127.0.0.1
-    assert not is_public("64:ff9b:1:7f:0:1::")  # /56 and 127.0.0.1
+    assert not is_public("64:ff9b:1:a:8:808::")  # /56 and 10.8.8.8
     assert is_public("64:ff9b:1:a:8:808:800:0")  # /64 and 8.8.8.8
 
 

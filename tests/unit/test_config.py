@@ -125,6 +125,12 @@ def test_an_unknown_variable_is_refused_with_the_closest_one() -> None:
         read(environ={"FETCHER_PERHOST": "3"})
 
 
+def test_the_name_of_an_unknown_variable_is_escaped() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(environ={"FETCHER_\x1b[2J": "3"})
+    assert str(caught.value) == r"environment: unknown key 'FETCHER_\x1b[2J'"
+
+
 def test_a_bad_variable_is_named_with_its_key() -> None:
     with pytest.raises(ConfigError, match=r"^FETCHER_RATE: rate: expected a rate such as .*, got 'fast'$"):
         read(environ={"FETCHER_RATE": "fast"})
@@ -136,6 +142,11 @@ def test_a_bad_variable_is_named_with_its_key() -> None:
 def test_a_bad_flag_is_named_as_it_was_typed() -> None:
     with pytest.raises(ConfigError, match=r"^--per-host: expected a whole number from 1 to 100000, got 'x'$"):
         read(per_host="x")
+
+
+def test_a_flag_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown key perhost; did you mean per_host\?$"):
+        read(perhost="3")
 
 
 def test_data_comes_from_a_file_as_in_curl(write: Write) -> None:
@@ -365,6 +376,10 @@ def test_secrets_are_masked_and_the_rest_is_not(write: Write) -> None:
     assert shown["common"]["proxy"] == "http://***:***@proxy.example:3128"
     assert shown["common"]["header"] == ["Authorization: ***", "Accept: text/html"]
     assert shown["host"]["a.example"] == {"headers": ["X-Api-Key: ***"], "user": "***:***"}
+
+
+def test_a_byte_that_is_not_utf_8_is_shown_as_a_replacement() -> None:
+    assert ("cookies", '"a\\uFFFD"', "flag --cookies") in describe(read(cookies="a\udcff"))
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))

@@ -85,11 +85,19 @@ def test_any_split_gives_the_same_bytes(chain, data, cuts):
     assert decode(chain, split(pack(data, chain), cuts)) == data
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(chain=st.sampled_from(CHAINS), size=st.integers(0, 3_000_000), cuts=st.lists(st.integers(0, 10**7)))
 def test_large_bodies_come_out_whole_in_steps_that_stay_small(chain, size, cuts):
     data = (TEXT * (size // len(TEXT) + 1))[:size]
     assert decode(chain, split(pack(data, chain), cuts)) == data
+
+
+@pytest.mark.parametrize("name", PACK)
+@pytest.mark.parametrize("size", [STEP - 1, STEP, STEP + 1, 2 * STEP, 2 * STEP + 1])
+def test_a_body_that_ends_near_the_end_of_a_step_is_whole(name, size):
+    for data in (bytes(size), os.urandom(size)):
+        assert decode((name,), [PACK[name](data)]) == data
+        assert decode((name,), [bytes([byte]) for byte in PACK[name](bytes(size))]) == bytes(size)
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids="+".join)

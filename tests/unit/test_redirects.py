@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fetcher.errors import RedirectFailed
 from fetcher.model import Target
-from fetcher.policy.redirects import Hop, next_hop
+from fetcher.policy.redirects import REDIRECTS, Hop, next_hop
 
 
 def target(url):
@@ -152,6 +152,16 @@ def test_too_many_redirects_are_counted_and_the_last_is_named():
     assert str(failure(hops=10)) == (
         "11 redirects, more than --max-redirects 10 allows; the last to https://example.org/next"
     )
+
+
+def test_where_none_is_allowed_a_redirect_says_so():
+    assert str(failure(most=0)) == (
+        "redirected to https://example.org/next, and --max-redirects 0 follows none"
+    )
+
+
+def test_the_statuses_that_redirect_are_these():
+    assert {301, 302, 303, 307, 308} == REDIRECTS
 
 
 def test_a_long_url_is_cut_in_a_message():

@@ -2,6 +2,7 @@
 
 import email.utils
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -270,6 +271,17 @@ def test_garbage_in_retry_after_is_as_if_it_were_absent(value):
 def test_retry_after_is_none_or_within_its_bounds(value, now):
     seconds = retry_after_s(value, now)
     assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER_S
+
+
+def test_a_date_without_a_zone_is_utc_wherever_the_program_runs(monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after_s("Tue Nov 14 22:14:20 2023", NOW) == 60.0
+        assert retry_after_s("Tue, 14 Nov 2023 23:14:20 +0100", NOW) == 60.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 attempts = st.builds(

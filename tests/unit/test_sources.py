@@ -62,7 +62,7 @@ async def everything(source: object) -> list[Entry]:
 # ------------------------------------------------------------------ lines
 
 
-@given(st.binary(max_size=300), st.integers(1, 20), st.integers(1, 40))
+@given(st.binary(max_size=300), st.integers(1, 20), st.integers(3, 40))
 def test_lines_are_numbered_whole_and_cut_only_above_the_limit(data: bytes, size: int, longest: int) -> None:
     splitter = LineSplitter(longest)
     pieces = [piece for at in range(0, len(data), size) for piece in splitter.feed(data[at : at + size])]
@@ -584,7 +584,7 @@ def test_columns_of_any_type_give_a_typed_entry_or_a_bad_one(columns: dict[str, 
 @given(st.text(st.characters(), max_size=20))
 def test_readable_text_always_fits_in_utf8(value: str) -> None:
     assert is_unicode(readable(value))
-    assert is_unicode(value) == (readable(value) == value or not value.isprintable())
+    assert is_unicode(value) == (readable(value) == value)
 
 
 def test_the_event_loop_is_not_needed_to_make_a_source() -> None:

@@ -124,7 +124,11 @@ def test_a_password_of_any_characters_is_hidden_in_a_line_that_is_a_url(password
     text = f"http://user:{password}{CANARY}@host/{tail}"
     authority = re.split(r"[/\\?#]", text.removeprefix("http://"))[0]
     location = authority.rpartition("@")[2]
-    if CANARY not in authority and location and re.fullmatch(r"[^:]*(:[0-9]*)?|\[[^\]]*\](:[0-9]*)?", location):
+    if (
+        CANARY not in authority
+        and location
+        and re.fullmatch(r"[^:]*(:[0-9]*)?|\[[^\]]*\](:[0-9]*)?", location)
+    ):
         return  # to every parser it is part of the path
     assert CANARY not in mask(text)
 

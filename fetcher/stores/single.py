@@ -1,0 +1,72 @@
+"""One body to one place that the user named: a file, a device, or a binary stream."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from fetcher.errors import StorageError
+from fetcher.model import Job, Record
+from fetcher.ports import Body
+
+
+class SingleStore:
+    """Implements `ports.Store` for one URL.
+
+    A regular file is replaced as a whole, by a rename from `parts` on the same file system; anything
+    else (a device, a pipe, the stream) is written to, once the body is complete.
+    """
+
+    keeps_files = True
+
+    def __init__(self, target: Path | BinaryIO, parts: Path) -> None:
+        self._target = target
+        self._parts = parts
+
+    async def put(self, batch: Sequence[tuple[Job, Record, Body]]) -> list[str | StorageError | None]:
+        """Write the body. Raises `StorageError` if that fails; `BrokenPipeError` if nobody reads."""
+        try:
+            return [self._put(body) for _, _, body in batch]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StorageError(f"cannot write {self._target}: {error.strerror}") from error
+
+    def _put(self, body: Body) -> str | None:
+        target = self._target
+        if not isinstance(target, Path):
+            _copy(body, target)
+            target.flush()
+            return None
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as stream:
+                _copy(body, stream)
+            return str(target)
+        part = body.part()
+        if part is None:
+            part = str(self._parts / "whole")
+            with open(part, "xb") as stream:  # noqa: PTH123  (a path from `Body.part`)
+                _copy(body, stream)
+        os.replace(part, target.resolve())  # noqa: PTH105
+        return str(target)
+
+    def holds(self, path: str, length: int) -> bool:  # noqa: ARG002
+        return False
+
+    async def aclose(self) -> None:
+        pass
+
+
+def _copy(body: Body, stream: BinaryIO) -> None:
+    data = body.data()
+    if data is not None:
+        stream.write(data)
+        return
+    part = body.part()
+    assert part is not None
+    with open(part, "rb") as source:  # noqa: PTH123
+        shutil.copyfileobj(source, stream, 1024 * 1024)
