@@ -28,6 +28,7 @@ from fetcher.policy.retry import RetryPolicy
 from fetcher.ports import Backend, Clock, Frontier, Observer, Store
 
 UNSETTLED = 64
+_WOKEN_AT_ONCE = 4
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ class Context:
         self._observers = list(ports.observers)
         self._idle: deque[asyncio.Future[bool]] = deque()
         self._budget = rules.budget
-        self._budget_waiter: asyncio.Task[None] | None = None
+        self._waking = 0
         self.spawn: Callable[[], bool] = lambda: False
         self.settle: Callable[[Outcome], None]
         self.on_idle: Callable[[], None] = lambda: None
@@ -106,12 +107,20 @@ class Context:
             or self._budget.is_spent
         ):
             return None
-        return scheduler.take(now)
+        fetch = scheduler.take(now)
+        if fetch is not None and self._waking < _WOKEN_AT_ONCE and scheduler.has_ready:
+            self.wake(1)
+        return fetch
+
+    def awake(self) -> None:
+        """A worker that was woken, or is new, has begun to look for work."""
+        self._waking -= 1
 
     async def park(self) -> bool:
         """Wait until something may have become ready. False: there is nothing more to do."""
         if self._budget.is_spent:
             await self._budget.wait()
+            self._waking += 1
             return True
         place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._idle.append(place)
@@ -119,22 +128,24 @@ class Context:
             return await place
         except BaseException:
             if place.done() and not place.cancelled():
+                self._waking -= 1
                 self.wake(1)  # the wake-up was for whoever is next
             raise
 
     def wake(self, n: int) -> None:
-        """Up to `n` more fetches became ready."""
+        """Up to `n` more fetches became ready. A few workers are woken; each that finds work wakes more."""
         idle = self._idle
+        n = min(n, _WOKEN_AT_ONCE - self._waking)
         while n > 0:
-            if not idle:
-                if not self.spawn():
-                    return
-                n -= 1
-                continue
-            place = idle.popleft()
-            if not place.done():
+            if idle:
+                place = idle.popleft()
+                if place.done():
+                    continue
                 place.set_result(True)
-                n -= 1
+            elif not self.spawn():
+                return
+            self._waking += 1
+            n -= 1
 
     def dismiss(self) -> None:
         """Send every idle worker home."""

@@ -54,47 +54,41 @@ class Recorder:
         job = fetch.job
         stamp = self._stamp
         extra = job.extra
-        fields: dict[str, Any] = {
-            "url": job.url,
-            "final_url": fetch.target.url,
-            "state": state,
-            "error": error,
-            "message": message,
-            "attempts": fetch.attempts,
-            "source": job.source,
-            "line": job.line,
-            "started_at": stamp(fetch.started_utc),
-            "ended_at": stamp(ended_utc),
-            "elapsed": round(fetch.elapsed_s, 6),
-            "waited": round(fetch.waited_s, 6),
-            "backend": self._backend,
-        }
-        if job.depth:
-            fields["parent"], fields["depth"] = job.parent, job.depth
-        if fetch.redirects:
-            fields["redirects"] = fetch.redirects
-        if extra is not None and extra.meta:
-            fields["meta"] = extra.meta
-        if response is not None:
-            find = response.headers.find
-            fields["status"] = response.status
-            fields["http_version"] = response.http_version
-            fields["completeness"] = response.completeness
-            fields["content_type"] = _text(find(b"content-type"))
-            fields["etag"] = _text(find(b"etag"))
-            fields["last_modified"] = _text(find(b"last-modified"))
-        if body is not None:
-            fields["wire_bytes"] = body.wire_bytes
-            if state == "done":
-                fields["bytes"] = body.length
-                fields["sha256"] = body.sha256
-        if not self.keeps_bodies:
-            return Record(**fields)
-        return Result(
-            **fields,
-            headers=_NO_HEADERS if response is None else response.headers,
-            body=(body.data() or b"") if body is not None else b"",
+        cls = Result if self.keeps_bodies else Record
+        record = cls(
+            url=job.url,
+            final_url=fetch.target.url,
+            state=state,
+            error=error,
+            message=message,
+            attempts=fetch.attempts,
+            source=job.source,
+            line=job.line,
+            started_at=stamp(fetch.started_utc),
+            ended_at=stamp(ended_utc),
+            elapsed=round(fetch.elapsed_s, 6),
+            waited=round(fetch.waited_s, 6),
+            backend=self._backend,
         )
+        if fetch.redirects:
+            record.redirects = fetch.redirects
+        if job.depth:
+            record.parent, record.depth = job.parent, job.depth
+        if extra is not None:
+            record.meta = extra.meta
+        if response is not None:
+            _describe(record, response)
+        if body is not None:
+            record.wire_bytes = body.wire_bytes
+            if state == "done":
+                record.bytes = body.length
+                record.sha256 = body.sha256 or None
+        if isinstance(record, Result):
+            if response is not None:
+                record.headers = response.headers
+            if body is not None:
+                record.body = body.data() or b""
+        return record
 
     def refused(self, fetch_url: str, ended_utc: float, **fields: Any) -> Record:
         """The record of a line that never was a URL."""
@@ -103,8 +97,14 @@ class Recorder:
         return cls(url=fetch_url, state="refused", started_at=stamp, ended_at=stamp, **fields)
 
 
-_NO_HEADERS = Result(url="").headers
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
+def _describe(record: Record, response: Response) -> None:
+    find = response.headers.find
+    record.status = response.status
+    record.http_version = response.http_version
+    record.completeness = response.completeness
+    if (value := find(b"content-type")) is not None:
+        record.content_type = value.decode("latin-1")
+    if (value := find(b"etag")) is not None:
+        record.etag = value.decode("latin-1")
+    if (value := find(b"last-modified")) is not None:
+        record.last_modified = value.decode("latin-1")

@@ -251,12 +251,14 @@ class Run:
 
         context.on_idle = on_idle
         if context.scheduler.active and self._stops < 2:
+            grace_s = self._plan.grace_s
+            context.emit(
+                Notice("info", f"stopping: up to {grace_s:g} s for what is in flight; again ends it")
+            )
             self._stop_wanted.clear()
             again = asyncio.create_task(self._stop_wanted.wait())
             ended = asyncio.create_task(idle.wait())
-            await asyncio.wait(
-                {again, ended}, timeout=self._plan.grace_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({again, ended}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
             again.cancel()
             ended.cancel()
         for worker in workers:

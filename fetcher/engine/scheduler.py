@@ -84,6 +84,11 @@ class Scheduler:
         """How many could start as soon as there are slots."""
         return self.queued + self.deferred - self.held
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether a host is ready, as far as is known."""
+        return bool(self._ready)
+
     def push(self, fetches: Iterable[Fetch]) -> None:
         """Queue fetches at the end of their hosts' queues."""
         now = self._clock()

@@ -44,11 +44,13 @@ class Worker:
         context = self._context
         now = context.clock.now
         self.watch.task = asyncio.current_task()
+        context.awake()
         while True:
             fetch = context.take(now())
             if fetch is None:
                 if not await context.park():
                     return
+                context.awake()
                 continue
             host = fetch.target.host
             try:

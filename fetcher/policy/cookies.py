@@ -237,6 +237,8 @@ def _has_subdomains(domain: str) -> bool:
 
 
 def _is_address(name: str) -> bool:
+    if ":" not in name and not name[-1:].isdigit():  # no address; an exception costs microseconds
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import json
 import os
 import pickle
@@ -346,6 +347,30 @@ async def test_every_cut_of_a_counted_body_shows_and_what_came_is_fed(
     assert (await get(backend, server.url("/cut?at=40&of=40")))[1].data == content("/cut", 40)
 
 
+async def test_what_came_before_a_cut_is_fed_though_the_cut_came_first(
+    backend: Backend, server: FaultServer
+) -> None:
+    async def script(x: Exchange) -> None:
+        await x.head(200, [("Content-Length", "100")])
+        await x.send(b"first")
+        await fed.wait()
+        await x.send(b"second")
+
+    fed, gate = asyncio.Event(), asyncio.Event()
+    server.route("/two", script)
+    body = RecordingBody(gate=gate)
+    running = asyncio.create_task(backend.exchange(hop(server.url("/two")), body))
+    await body.fed.wait()  # and now it drains
+    server._loop.call_soon_threadsafe(fed.set)
+    assert await nothing_is_left(server)
+    for _ in range(10):
+        await asyncio.sleep(0)  # the loop sees the end that has arrived
+    gate.set()
+    with pytest.raises(ConnectionLost):
+        await running
+    assert body.data == b"firstsecond"
+
+
 async def test_every_cut_of_a_chunked_body_shows(backend: Backend, server: FaultServer) -> None:
     whole = 2 + 2 + 40 + 2 + 3 + 2
     for at in range(whole):
@@ -429,6 +454,7 @@ async def test_a_refused_connection_is_told_with_its_address(backend: Backend) -
 async def test_running_out_of_descriptors_is_marked(backend: Backend, server: FaultServer) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held: list[int] = []
+    gc.collect()  # descriptors of earlier tests would come free in between
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
         with contextlib.suppress(OSError):
@@ -456,6 +482,16 @@ async def test_a_stale_kept_connection_is_repeated_once_and_counted(
     assert (first.resent, second.resent) == (0, 1)
     assert body.data == content("/ok/2", 100)
     assert server.connections == 2
+    assert server.count("/ok/2") == 2
+
+
+async def test_a_repeat_that_meets_a_stale_connection_again_is_the_last(
+    backend: Backend, server: FaultServer
+) -> None:
+    await asyncio.gather(get(backend, server.url("/stale")), get(backend, server.url("/stale")))
+    assert server.connections == 2
+    error = await fails(backend, server.url("/ok/2"))
+    assert (type(error), error.phase) == (ConnectionLost, "header")
     assert server.count("/ok/2") == 2
 
 

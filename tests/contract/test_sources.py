@@ -400,6 +400,8 @@ async def test_closing_ends_the_wait_for_a_silent_pipe(pipe: tuple[int, int]) ->
 
 
 async def test_cancelling_ends_the_wait_for_a_silent_pipe(pipe: tuple[int, int]) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     source = FileSource("-", stdin=pipe[0])
     task = await wait_for_data(source)
     task.cancel()
@@ -407,6 +409,7 @@ async def test_cancelling_ends_the_wait_for_a_silent_pipe(pipe: tuple[int, int])
         with pytest.raises(asyncio.CancelledError):
             await task
         await source.aclose()
+    assert complaints == []  # the late answer found nobody, and that is no error
     os.fstat(pipe[0])
 
 

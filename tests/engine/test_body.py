@@ -225,12 +225,12 @@ async def test_a_part_that_the_store_moved_stays_where_it_is(place):
 
 async def test_a_writer_that_ignores_drain_loses_nothing(place):
     body = Body(place.rules(), "/")
-    packed = gzip.compress(NOISE + bytes(3_000_000))
+    packed = gzip.compress(bytes(3_000_000) + NOISE)
     assert body.begin(answer(content_encoding="gzip"))
     for piece in slices(packed, 5000):
         body.feed(piece)
     await body.finish()
-    assert content(body) == NOISE + bytes(3_000_000)
+    assert content(body) == bytes(3_000_000) + NOISE
 
 
 async def test_tiny_chunks_take_little_more_memory_than_their_bytes(place):
@@ -343,8 +343,9 @@ async def test_an_endless_body_ends_at_the_limit(place, limit):
     assert place.budget.used == 0
 
 
-async def test_a_bomb_gives_the_loop_its_turns_and_stops_at_the_limit(place):
-    body = Body(place.rules(max_size=20_000_000), "/")
+@pytest.mark.parametrize("in_memory", [False, True])
+async def test_a_bomb_gives_the_loop_its_turns_and_stops_at_the_limit(place, in_memory):
+    body = Body(place.rules(max_size=20_000_000, in_memory=in_memory), "/")
     body.begin(answer(content_encoding="gzip"))
     turns = 0
 
@@ -384,6 +385,24 @@ async def test_a_cut_coding_is_refused_though_the_length_agrees(place):
     wire = gzip.compress(NOISE[:5000])[:-1]
     with pytest.raises(BadEncoding, match="cut short"):
         await take(Body(place.rules(), "/"), [wire], answer(content_encoding="gzip", length=len(wire)))
+
+
+async def test_a_finished_body_holds_no_decoder_while_it_waits_for_the_store(place):
+    body = await take(Body(place.rules(), "/"), [brotli.compress(NOISE)], answer(content_encoding="br"))
+    assert body._decoder is None
+
+
+async def test_a_large_body_in_memory_is_hashed_while_others_have_their_turns(place):
+    body = Body(place.rules(in_memory=True), "/")
+    body.begin(answer())
+    for piece in slices(NOISE * 20, 64 * KIB):
+        body.feed(piece)
+    finishing = asyncio.create_task(body.finish())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not finishing.done()
+    await finishing
+    assert body.sha256 == hashlib.sha256(NOISE * 20).hexdigest()
 
 
 async def test_a_file_of_the_coding_s_own_type_is_kept_as_sent(place):

@@ -149,6 +149,24 @@ def test_plain_http_does_not_replace_a_secure_cookie():
     assert sent(cookies, "https://www.example.org/") == "n=v"
 
 
+def test_plain_http_does_not_replace_a_secure_cookie_of_the_file():
+    loaded = jar(
+        [Cookie("other", "v", "www.example.org"), Cookie("n", "v", "www.example.org", is_secure=True)]
+    )
+    cookies = after("n=evil; Path=/", origin=target("http://www.example.org/"), loaded=loaded)
+    assert sent(cookies, "https://www.example.org/") == "other=v; n=v"
+
+
+def test_an_address_has_no_domains_above_it_whatever_a_file_says():
+    cookies = ChainCookies(jar([Cookie("n", "v", "2.1", is_host_only=False)]))
+    assert sent(cookies, "https://192.0.2.1/") is None
+    assert sent(cookies, "https://x.2.1a/") is None
+
+
+def test_a_cookie_ends_at_the_second_it_names():
+    assert sent(after("n=v; Path=/; Max-Age=60"), "https://www.example.org/", NOW + 60) is None
+
+
 @pytest.mark.parametrize(
     ("line", "is_kept"),
     [
@@ -336,6 +354,11 @@ def test_a_date_is_read_in_any_order(text):
 )
 def test_what_is_no_date_is_none(text):
     assert parse_date(text) is None
+
+
+def test_the_last_second_of_a_day_and_years_of_two_digits_are_read():
+    assert parse_date("31 Dec 69 23:59:59") == calendar.timegm((2069, 12, 31, 23, 59, 59))
+    assert parse_date("1 Jan 70 00:00:00") == 0
 
 
 @given(st.integers(0, 4_000_000_000))

@@ -23,7 +23,7 @@ DATA = frozenset({"model", "errors", "events", "ports", "settings", "lane", "bri
 POLICY = frozenset({"policy"})
 ENGINE = frozenset({"engine"})
 ADAPTERS = frozenset({"backends", "frontiers", "stores", "sources", "parsers", "observers"})
-COMPOSE = frozenset({"config", "compose", "directory", "api"})
+COMPOSE = frozenset({"config", "compose", "directory", "rehearsal", "api"})
 BELOW_EDGE = DATA | POLICY | ENGINE | ADAPTERS | COMPOSE | {ROOT}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {

@@ -133,6 +133,7 @@ def test_what_is_portable_stays_as_it_is(text: str) -> None:
         ("", "index.html"),
         ("a/", "a/index.html"),
         ("nul\x00", "nul%00"),
+        ("\ud800", "%ED%A0%80"),
     ],
 )
 def test_traversal_and_absolute_paths_are_confined(given_path: str, safe: str) -> None:
@@ -337,6 +338,8 @@ def test_columns_that_are_known_are_accepted() -> None:
 
 @given(url_path_bytes)
 @example("/" + "a" * 240 + "/")
+@example("/" + "a" * 300)
+@example("/?" + "q" * 250)
 @example("/com0")
 @example("/conin$")
 @example("/a.?x=1")

@@ -123,6 +123,10 @@ def test_a_line_above_64_kib_is_bad_and_shows_its_beginning() -> None:
     assert (cut.line, after) == (2, Entry("http://b/", "list", 3))
 
 
+def test_a_comment_may_be_longer_than_a_line() -> None:
+    assert text(b"# " + b"x" * 70_000 + b"\nhttp://a/\n") == [Entry("http://a/", "list", 2)]
+
+
 def test_only_a_line_feed_ends_a_line_and_nul_is_left_to_the_gate() -> None:
     (entry,) = text("http://a/\x00\x0b\u2028\x85\rb".encode())
     assert entry == Entry("http://a/\x00\x0b\u2028\x85\rb", "list", 1)
@@ -343,6 +347,20 @@ def test_a_quote_that_is_never_closed_costs_only_its_own_row(rows: int) -> None:
     assert (bad.line, bad.bad) == (2, "a quote is not closed")
     assert [entry.url for entry in good] == [f"http://b/{i}" for i in range(rows)]
     assert [entry.line for entry in good] == list(range(3, rows + 3))
+
+
+def test_an_open_quote_holds_back_no_more_than_the_longest_row() -> None:
+    form = TableFormat("list")
+    splitter = LineSplitter(form.longest)
+    fed = handed = 0
+    for number in range(20_000):
+        line = b'http://a/,"oh\n' if number == 1 else b"http://b/%d,b\n" % number
+        fed += len(line)
+        for lines in splitter.feed(b"url,b\n" if number == 0 else line):
+            handed += len(form.entries(lines))
+        if fed > 2 * form.longest:
+            break
+    assert handed == number  # all rows so far, without waiting for the end of the input
 
 
 def test_nul_bytes_in_a_table_are_left_to_the_gate() -> None:
