@@ -99,9 +99,13 @@ class NameNotResolved(ExchangeError):
 
 
 class ConnectFailed(ExchangeError):
-    """No connection could be made: refused, unreachable, or the proxy would not."""
+    """No connection could be made: refused, unreachable, or the proxy would not.
+
+    `exhausted` says that this machine had no file descriptor left, which is no fault of the host.
+    """
 
     slug = "connect-failed"
+    exhausted = False
 
 
 class TlsRejected(ExchangeError):
@@ -141,9 +145,10 @@ class BodyTooLarge(ExchangeError):
 
 
 class BadEncoding(ExchangeError):
-    """The content-coding is unknown, broken, cut short, or expands beyond reason."""
+    """The content-coding is unknown, broken, cut short (`is_truncated`), or expands beyond reason."""
 
     slug = "bad-encoding"
+    is_truncated = False
 
     def __init__(self, message: str = "", *, url: str = "") -> None:
         super().__init__(message, url=url, phase="body")
@@ -162,7 +167,9 @@ class Refused(_Reasoned):
 
 
 class RedirectFailed(_Reasoned):
-    """A redirect that can't be followed: `redirect-loop`, `too-many-redirects`, `bad-redirect`."""
+    """A redirect that can't be followed: `redirect-loop`, `too-many-redirects`,
+    `insecure-redirect`, `bad-redirect`.
+    """
 
     slug = "bad-redirect"
 

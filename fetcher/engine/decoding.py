@@ -69,7 +69,9 @@ class Decoder:
         """
         for coding in self._codings:
             if coding.is_open:
-                raise BadEncoding(f"the {coding.name} body is cut short")
+                error = BadEncoding(f"the {coding.name} body is cut short")
+                error.is_truncated = True
+                raise error
 
     def _pull(self, index: int, limit: int) -> bytes:
         coding = self._codings[index]
@@ -231,8 +233,6 @@ class _Deflate(_Coding):
                 self._rest = data
                 return b""
             self._inflater = zlib.decompressobj(wbits=15 if _has_zlib_header(data) else -15)
-        elif not self.is_open:
-            raise zlib.error("bytes after its end")
         output: bytes = self._inflater.decompress(data, limit)
         self._rest = self._inflater.unconsumed_tail
         self.is_open = not self._inflater.eof

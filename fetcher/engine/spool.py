@@ -128,7 +128,7 @@ class _PartFile(io.FileIO):
         self._lock = threading.Lock()  # held for the two flags only, never while writing
         self._is_busy = False
         self._is_abandoned = False
-        super().__init__(path, "xb", opener=_open_new)
+        super().__init__(path, "xb")  # O_EXCL: new, and no link followed; mode 0666 less the umask
 
     def writelines(self, chunks: Iterable[ReadableBuffer], /) -> None:
         """All of `chunks` in one write. For one thread at a time."""
@@ -163,10 +163,6 @@ class _PartFile(io.FileIO):
             self.close()
         with suppress(OSError):  # gone already, if the store took it
             Path(self._path).unlink()
-
-
-def _open_new(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 def _storage_error(error: BaseException, path: str) -> StorageError:

@@ -14,6 +14,7 @@ from fetcher.engine.context import Context
 from fetcher.engine.fetch import Fetch
 from fetcher.engine.watchdog import Watch
 from fetcher.errors import (
+    ConnectFailed,
     ExchangeError,
     FetcherError,
     ProtocolBroken,
@@ -277,7 +278,7 @@ class Worker:
     ) -> None:
         """An exchange that did not end as HTTP should."""
         context = self._context
-        if getattr(error, "exhausted", False) and context.shrink():
+        if isinstance(error, ConnectFailed) and error.exhausted and context.shrink():
             body.discard()
             context.scheduler.defer(fetch, now + _EXHAUSTED_PAUSE_S)
             return

@@ -40,7 +40,8 @@ _FIND = "SELECT id, check_key, state, error, generation, session FROM url WHERE 
 _PUT_BACK = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
  status = NULL, error = NULL, generation = ?, session = ? WHERE id = ?"""
 _PUT_BACK_FAILED = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
- status = NULL, error = NULL, generation = ? WHERE state = ? OR (state = ? AND error = 'robots-unreachable')"""
+ status = NULL, error = NULL, generation = ?
+ WHERE state = ? OR (state = ? AND error = 'robots-unreachable')"""
 _FORGET = """UPDATE url SET state = ?, attempts = 0, waited = 0, not_before = 0, history = NULL,
  status = NULL, bytes = NULL, sha256 = NULL, etag = NULL, last_modified = NULL"""
 _KEEP_PLAIN = """UPDATE url SET state = ?, status = ?, attempts = ?, bytes = ?, sha256 = ?, etag = ?,

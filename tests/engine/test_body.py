@@ -453,6 +453,8 @@ async def test_what_is_wrong_with_the_body_of_an_error_does_not_matter(place):
     with pytest.raises(BadEncoding):
         await take(broken, [b"plain"], answer(500, content_encoding="gzip"))
     assert broken.is_cut
+    with pytest.raises(BodyTooLarge):
+        broken.feed(b"more")
     await broken.finish()
     assert broken.data() == b""
 
@@ -495,8 +497,9 @@ async def test_a_spent_budget_makes_bodies_spool_early_and_never_stops_them(plac
         body = Body(rules, "/")
         body.begin(answer(length=len(data)))
         for piece in slices(data, 16 * KIB):
-            if body.feed(piece):
-                most = max(most, place.budget.used)
+            must_drain = body.feed(piece)
+            most = max(most, place.budget.used)
+            if must_drain:
                 await body.drain()
         await body.finish()
         return body
@@ -509,6 +512,19 @@ async def test_a_spent_budget_makes_bodies_spool_early_and_never_stops_them(plac
         body.discard()
     place.budget.give(1)
     place.assert_nothing_is_left()
+
+
+async def test_a_drain_under_a_spent_budget_leaves_nothing_in_memory(place):
+    place.budget.limit = 1
+    body = Body(place.rules(), "/")
+    body.begin(answer())
+    with place.stuck_disk():
+        assert body.feed(NOISE[: 64 * KIB])
+        assert body.feed(NOISE[: 64 * KIB])
+        assert place.budget.used == 128 * KIB
+    await body.drain()
+    assert place.budget.used == 0
+    body.discard()
 
 
 async def test_small_bodies_and_bodies_in_memory_never_wait_for_a_spent_budget(place):
@@ -622,8 +638,9 @@ def _target(number: str) -> str:
         return ""
 
 
-async def test_a_file_too_large_for_the_file_system_is_one_body_s_fault(place):
-    with limit(resource.RLIMIT_FSIZE, 300 * KIB):
+@pytest.mark.parametrize("largest", [300 * KIB, len(NOISE) - 1])
+async def test_a_file_too_large_for_the_file_system_is_one_body_s_fault(place, largest):
+    with limit(resource.RLIMIT_FSIZE, largest):
         error = await fails(Body(place.rules(), "/"), StorageError)
     assert not error.systemic
     assert error.__cause__.errno == errno.EFBIG

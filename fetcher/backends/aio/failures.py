@@ -90,7 +90,7 @@ def _not_connected(cause: aiohttp.ClientConnectorError, wire: WireRequest) -> Ex
         text += f": {_line(cause.os_error.strerror or cause.os_error)}"
     failure = ConnectFailed(text)
     if number in _NO_MORE_FILES:
-        failure.__dict__["exhausted"] = True  # our limit, not the host's fault: fewer at once will do
+        failure.exhausted = True  # our limit, not the host's fault: fewer at once will do
     return failure
 
 
