@@ -18,6 +18,7 @@ from concurrent.futures import Executor
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -63,8 +64,8 @@ class AsyncOrSync(Generic[P, T]):
     def __get__(self, instance: None, owner: type[Any]) -> AsyncOrSync[P, T]: ...
     @overload
     def __get__(
-        self: AsyncOrSync[Concatenate[S, P], T], instance: S, owner: type[S]
-    ) -> AsyncOrSync[P, T]: ...
+        self: AsyncOrSync[Concatenate[S, Q], T], instance: S, owner: type[S]
+    ) -> AsyncOrSync[Q, T]: ...
     def __get__(self, instance: Any, owner: type[Any]) -> Any:
         """Bound as a method is."""
         if instance is None:

@@ -372,7 +372,7 @@ class Added(msgspec.Struct, gc=False):
     duplicates: int = 0  # listed twice in this session
     finals: dict[str, int] = {}  # known and final: how many ended how, in earlier sessions
     errors: dict[str, int] = {}  # of those, the failed and refused by slug
-    pending: int = 0  # known and still pending from an earlier session
+    pending: int = 0  # known, and pending when this session began
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):

@@ -44,7 +44,7 @@ class Intake:
             ):  # fmt: skip
                 self._add_extra(entry, job)
         except Refused as refused:
-            return _refused(entry, refused.slug, _in_one(refused))
+            return _refused(entry, refused.slug, refused.message)
         return job
 
     def _add_extra(self, entry: Entry, job: Job) -> None:
@@ -80,7 +80,3 @@ def _refused(entry: Entry, slug: str, message: str) -> Job:
         extra=Extra(meta=entry.meta) if entry.meta else None,
         refusal=(slug, message),
     )
-
-
-def _in_one(refused: Refused) -> str:
-    return f"{refused.message}; {refused.hint}" if refused.hint else refused.message

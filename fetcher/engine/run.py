@@ -274,6 +274,10 @@ class Run:
             # What was read is fetched all the same; the run ends as one that was stopped.
             self.stopped = self.stopped or "input-failed"
             self._context.emit(Notice("error", error.message))
+        else:
+            unlisted = self._left - self._added.pending
+            if unlisted > 0:
+                self.notice("info", f"URLs that an earlier list left are fetched too: {unlisted:,}")
         self._input_ended = True
         self._check_over()
 

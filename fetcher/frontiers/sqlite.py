@@ -7,8 +7,9 @@ Invariants:
 - a line of the journal is settled exactly when the transaction that stores its length is;
 - what is claimed lives in `Claims` and dies with the session, so after a kill it is pending still.
 
-A *session* is one run of the program; a *generation* is one asking of a list. `--refresh` and
-`--retry-failed` begin a generation unless the last one was interrupted under the same flags.
+A *session* is one run of the program; a row has that of the last that listed it, negative if one ended it
+without. A *generation* is one asking of a list. `--refresh` and `--retry-failed` begin a generation
+unless the last one was interrupted under the same flags.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _INSERT = """INSERT INTO url (id, key, check_key, url, host, rank, source, line,
  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"""
 _FIND = "SELECT id, check_key, state, error, generation, session FROM url WHERE key = ?"
 _PUT_BACK = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
- status = NULL, error = NULL, generation = ?, session = ? WHERE id = ?"""
+ status = NULL, error = CASE host WHEN 0 THEN error END, generation = ?, session = ? WHERE id = ?"""
 _PUT_BACK_FAILED = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
  status = NULL, error = NULL, generation = ?
  WHERE state = ? OR (state = ? AND error = 'robots-unreachable')"""
@@ -51,6 +52,7 @@ _KEEP = """UPDATE url SET state = ?, status = ?, attempts = ?, bytes = ?, sha256
  WHERE id = ?"""
 _LOSE = """UPDATE url SET state = ?, status = ?, error = ?, attempts = ?, waited = ?, not_before = 0,
  history = ? WHERE id = ?"""
+_ENDED_UNLISTED = "UPDATE url SET session = -? WHERE id = ? AND session <> ?"
 _DEFER = "UPDATE url SET attempts = ?, waited = ?, not_before = ?, history = ? WHERE id = ?"
 
 _PLAIN = 10  # columns of an ordinary row
@@ -103,7 +105,7 @@ class SqliteFrontier:
         self._is_open = False
         self._session = 0
         self._generation = 0
-        self._next_id = 1
+        self._next_id = self._first_id = 1  # of this session
         self._labels: Labels
         self._claims: Claims
         self._secrets: dict[int, tuple[str | None, dict[str, str] | None]] = {}
@@ -150,7 +152,8 @@ class SqliteFrontier:
             created=meta.get("created") or dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         )
         self._db.execute("COMMIT")
-        self._next_id = (self._db.execute("SELECT max(id) FROM url").fetchone()[0] or 0) + 1
+        self._first_id = (self._db.execute("SELECT max(id) FROM url").fetchone()[0] or 0) + 1
+        self._next_id = self._first_id
         self._labels = Labels(self._db)
         self._claims = Claims(self._db, self._labels)
         if self._names is not None:
@@ -287,6 +290,9 @@ class SqliteFrontier:
         is_final = State.DONE <= state <= State.REFUSED
         if session == self._session:
             added.duplicates += 1
+        elif session == -self._session:  # left by an earlier list, it ended before this list came to it
+            self._db.execute("UPDATE url SET session = ? WHERE id = ?", (self._session, number))
+            added.pending += 1
         elif state in {State.FORGOTTEN, State.WITHHELD} or (
             is_final and self._mode.refresh and generation != self._generation
         ):
@@ -342,12 +348,14 @@ class SqliteFrontier:
                     self._secrets.pop(outcome.job.id, None)
 
     def _update(self, outcomes: Sequence[Outcome]) -> None:
-        plain, kept, lost, deferred = [], [], [], []
+        plain, kept, lost, deferred, older = [], [], [], [], []
         for outcome in outcomes:
             record, job = outcome.record, outcome.job
             if record is None:
                 deferred.append(_deferral(outcome))
                 continue
+            if job.id < self._first_id:
+                older.append((self._session, job.id, self._session))
             state = FINAL_STATES[record.state]
             history = _encode(outcome.history).decode() if outcome.history else None
             if state > State.UNCHANGED:
@@ -363,7 +371,13 @@ class SqliteFrontier:
                 plain.append((*result, job.id))
             else:
                 kept.append((*result, job.waited_s, history, path, job.id))
-        for statement, rows in ((_KEEP_PLAIN, plain), (_KEEP, kept), (_LOSE, lost), (_DEFER, deferred)):
+        for statement, rows in (
+            (_KEEP_PLAIN, plain),
+            (_KEEP, kept),
+            (_LOSE, lost),
+            (_DEFER, deferred),
+            (_ENDED_UNLISTED, older),
+        ):
             if rows:
                 self._db.executemany(statement, rows)
         self._db.execute("UPDATE meta SET value = ? WHERE name = 'results_length'", (self._journal.length,))

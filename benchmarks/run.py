@@ -1,0 +1,72 @@
+"""`python benchmarks/run.py`: every benchmark in turn, a table for each, and which goals are held.
+
+It measures and never judges by its exit code: a loaded machine proves nothing. A full run takes about five
+minutes on two cores, `--quick` about one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+from pathlib import Path
+
+from harness import Goal, progress, ram_folder
+from suite import BENCHMARKS, full, quick, run_one
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, two rounds")
+    parser.add_argument("--rounds", type=int, help="rounds of each benchmark (5, with --quick 2)")
+    parser.add_argument("--only", action="append", choices=list(BENCHMARKS), help="one benchmark; repeatable")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file too")
+    options = parser.parse_args()
+    rounds = max(1, options.rounds or (2 if options.quick else 5))
+    scale = quick(rounds) if options.quick else full(rounds)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("stopped"))  # so that servers and folders go
+    for name in [name for name in os.environ if name.startswith("FETCHER_")]:
+        del os.environ[name]  # the user's settings are not ours to measure
+    print(_machine(), flush=True)
+    goals: list[Goal] = []
+    figures = {}
+    with ram_folder() as folder:
+        os.chdir(folder)  # where no fetcher.toml is found
+        for name in options.only or BENCHMARKS:
+            findings = run_one(name, scale, folder)
+            progress("")
+            print("\n" + "\n".join(findings.texts), flush=True)
+            goals += findings.goals
+            figures[name] = findings.figures
+        os.chdir("/")
+    print("Goals")
+    print()
+    for goal in goals:
+        print(goal.line())
+    if options.json is not None:
+        held = [
+            {"goal": goal.text, "limit": goal.limit, "measured": goal.measured, "held": goal.is_held}
+            for goal in goals
+        ]
+        options.json.write_text(
+            json.dumps({"machine": _machine(), "figures": figures, "goals": held}, indent=1)
+        )
+
+
+def _machine() -> str:
+    load = os.getloadavg()[0]
+    return (
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
+        f"{platform.release()}, {os.cpu_count()} cores, load {load:.1f} at the start"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,347 @@
+"""The benchmarks: what each measures, against which goal. Method and caveats are in README.md."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import Contender, Goal, Overran, Usage, emptied, interleaved, median, ratios, spread, table
+from server import MISSING, nginx, program
+
+HERE = Path(__file__).parent
+PYTHON = sys.executable
+PAGE_BYTES = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured."""
+
+    rounds: int
+    engine_urls: int
+    million: int  # 0: left out
+    million_rounds: int
+    pages: int
+    few_lines: int
+    many_lines: int
+    large_mb: int
+    starts: int
+
+
+def full(rounds: int) -> Scale:
+    return Scale(rounds, 100_000, 1_000_000, min(rounds, 2), 20_000, 20_000, 200_000, 1024, 20)
+
+
+def quick(rounds: int) -> Scale:
+    return Scale(rounds, 20_000, 0, 0, 4_000, 4_000, 40_000, 256, 7)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a benchmark found: text to show, goals, and the figures for `--json`."""
+
+    texts: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def fetcher(*arguments: str) -> list[str]:
+    """The real program of this environment."""
+    script = Path(PYTHON).parent / "fetcher"
+    return [str(script), *arguments] if script.exists() else [PYTHON, "-m", "fetcher", *arguments]
+
+
+# -- the engine's own cost -----------------------------------------------------------------------------
+
+
+def engine(scale: Scale, folder: Path) -> Findings:
+    """CPU and wall time per URL with a backend that answers at once."""
+    script = str(HERE / "engine_cost.py")
+    shared = [PYTHON, script, "--folder", str(folder)]
+    many = str(scale.engine_urls)
+    contenders = [
+        Contender(f"memory, {scale.engine_urls:,} URLs", [*shared, "--frontier", "memory", "--urls", many]),
+        Contender(f"SQLite, {scale.engine_urls:,} URLs", [*shared, "--frontier", "sqlite", "--urls", many]),
+    ]
+    usages = interleaved(contenders, scale.rounds)
+    limits = [15.0, 20.0]
+    if scale.million:
+        shuffled = ["--frontier", "sqlite", "--urls", str(scale.million), "--hosts", "1000", "--shuffled"]
+        million = Contender(f"SQLite, {scale.million:,} shuffled, 1,000 hosts", [*shared, *shuffled])
+        usages.update(interleaved([million], scale.million_rounds))
+        limits.append(30.0)
+    findings = Findings()
+    rows = []
+    for (name, runs), limit in zip(usages.items(), limits, strict=True):
+        figures = [json.loads(run.stdout) for run in runs]
+        cpu = [each["cpu_us_per_url"] for each in figures]
+        wall = [each["us_per_url"] for each in figures]
+        peak = max(each["peak_mb"] for each in figures)
+        rows.append([name, spread(cpu, 1), spread(wall, 1), f"{limit:g}", f"{peak}"])
+        findings.goals.append(Goal(f"engine, {name}: CPU per URL", limit, " µs", median(cpu)))
+        findings.figures[name] = figures
+        if name.endswith("hosts"):
+            findings.goals.append(Goal("engine, a million URLs: peak memory", 150, " MB", peak))
+    if not scale.million:
+        for text, limit, unit in (("CPU per URL", 30, " µs"), ("peak memory", 150, " MB")):
+            why = "left out of --quick"
+            findings.goals.append(Goal(f"engine, a million URLs: {text}", limit, unit, None, why=why))
+    columns = ["frontier", "CPU µs/URL", "wall µs/URL", "goal", "peak MB"]
+    findings.texts.append(table("The engine's own cost per URL", columns, rows))
+    return findings
+
+
+# -- pages into files ----------------------------------------------------------------------------------
+
+
+def get(scale: Scale, folder: Path) -> Findings:
+    """`fetcher get` against scripts that save the same files."""
+    root, out = folder / "site", folder / "out"
+    paths = _write_site(root, scale.pages)
+    with nginx(root, folder / "nginx") as address:
+        listed = folder / "urls.txt"
+        listed.write_text("".join(f"{address}/{path}\n" for path in paths))
+
+        def after(_: Usage) -> None:
+            _check_pages(out, scale.pages)
+            emptied(out)
+
+        def script(name: str, file: str, *more: str) -> Contender:
+            return Contender(name, [PYTHON, str(HERE / file), str(listed), str(out), *more], after=after)
+
+        contenders = [
+            Contender(
+                "fetcher get",
+                fetcher("get", "-i", str(listed), "-o", str(out), "--per-host", "64"),
+                after=after,
+            ),
+            script("bare aiohttp loop, uvloop", "bare_aiohttp.py", "--loop", "uvloop"),
+            script("bare aiohttp loop", "bare_aiohttp.py"),
+            script("gather + semaphore + aiofiles", "usual_script.py"),
+        ]
+        usages = interleaved(contenders, scale.rounds)
+    inside = {
+        name: [_elapsed(run, scale.pages) if name == "fetcher get" else float(run.stdout) for run in runs]
+        for name, runs in usages.items()
+    }
+    ours, bare = contenders[0].name, contenders[1].name
+    rows = []
+    per_page = 1e6 / scale.pages
+    for name, runs in usages.items():
+        walls = [run.wall_s for run in runs]
+        alone = ratios(inside[bare], inside[name])
+        whole = ratios([run.wall_s for run in usages[bare]], walls)
+        rows.append(
+            [
+                name,
+                f"{scale.pages / median(inside[name]):,.0f}",
+                spread(alone),
+                spread(walls),
+                spread(whole),
+                f"{median(run.cpu_s for run in runs) * per_page:.0f}",
+                f"{max(run.peak_mb for run in runs):.0f}",
+            ]
+        )
+    columns = ["program", "pages/s alone", "× bare", "whole s", "× bare", "CPU µs/page", "peak MB"]
+    findings = Findings([table(f"{scale.pages:,} pages of 1.5 KB into files", columns, rows)])
+    ours_s, bare_s = [run.wall_s for run in usages[ours]], [run.wall_s for run in usages[bare]]
+    for text, ratio in (
+        ("the fetching alone", median(ratios(inside[bare], inside[ours]))),
+        ("whole processes", median(ratios(bare_s, ours_s))),
+    ):
+        goal = f"get against the bare aiohttp loop, {text}"
+        findings.goals.append(Goal(goal, 0.9, " ×", ratio, is_least=True))
+    findings.figures = _figures(usages) | {"alone_s": inside}
+    return findings
+
+
+def _write_site(root: Path, pages: int) -> list[str]:
+    paths = []
+    body = random.Random(0).randbytes(PAGE_BYTES)
+    for number in range(pages):
+        path = f"section{number % 97}/page-{number}.html"
+        file = root / path
+        if number < 97:
+            file.parent.mkdir(parents=True)
+        file.write_bytes(body)
+        paths.append(path)
+    return paths
+
+
+def _check_pages(out: Path, pages: int) -> None:
+    """All files are there, and whole: a fast program that loses some would win nothing."""
+    found = [path for path in out.rglob("page-*.html") if path.stat().st_size == PAGE_BYTES]
+    if len(found) != pages:
+        raise Overran(f"{len(found)} whole files instead of {pages}")
+
+
+def _elapsed(run: Usage, urls: int) -> float:
+    """The seconds of the run as the summary tells them; its rate has more digits than its time."""
+    found = re.search(r"\(([\d,]+)/s\)", run.stderr)
+    if found is None:
+        raise Overran(f"no rate in the summary:\n{run.stderr[-1000:]}")
+    return urls / float(found[1].replace(",", ""))
+
+
+# -- memory --------------------------------------------------------------------------------------------
+
+
+def memory(scale: Scale, folder: Path) -> Findings:
+    """The peak of `fetcher get -i -` with a short and a ten times longer list."""
+    (folder / "site").mkdir()
+    out = folder / "out"
+    findings = Findings()
+    peaks = {}
+    rows = []
+    with nginx(folder / "site", folder / "nginx") as address:
+        for count in (scale.few_lines, scale.many_lines):
+            contender = Contender(
+                f"{count:,} lines",
+                fetcher("get", "-i", "-", "-o", str(out), "--store", "none", "--per-host", "64"),
+                after=lambda _: emptied(out),
+                lines=_lines(address, count),
+            )
+            (run,) = interleaved([contender], 1)[contender.name]
+            peaks[count] = run.peak_mb
+            rows.append([contender.name, f"{run.peak_mb:.0f}", f"{run.wall_s:.1f}"])
+            findings.figures[contender.name] = {"peak_mb": run.peak_mb, "wall_s": run.wall_s}
+    few, many = peaks[scale.few_lines], peaks[scale.many_lines]
+    title = "Memory of `fetcher get -i - --store none`"
+    findings.texts.append(table(title, ["standard input", "peak MB", "whole s"], rows))
+    findings.goals = [
+        Goal(f"memory with {scale.many_lines:,} lines on standard input", 150, " MB", many),
+        Goal("memory with ten times the lines", 1.1, " ×", many / few),
+    ]
+    return findings
+
+
+def _lines(address: str, count: int) -> Callable[[], Iterator[bytes]]:
+    """Distinct URLs that one instant answer serves."""
+    return lambda: (f"{address}/instant?n={number}\n".encode() for number in range(count))
+
+
+# -- one large body ------------------------------------------------------------------------------------
+
+
+def large(scale: Scale, folder: Path) -> Findings:
+    """One large body to a file in memory, against curl; and the memory that it takes."""
+    root, out = folder / "site", folder / "out.bin"
+    root.mkdir()
+    sizes = {"small": 64 * 2**20, "large": scale.large_mb * 2**20}
+    if shutil.disk_usage(folder).free < sizes["large"] + 2**28:
+        return _not_large(f"less than {scale.large_mb + 256} MB are free in {folder.parent}")
+    if shutil.which("curl") is None:
+        return _not_large("curl is needed for this benchmark")
+    for name, size in sizes.items():
+        with (root / name).open("wb") as file:
+            file.truncate(size)  # sparse: the server reads zeros and takes no memory of its own
+    with nginx(root, folder / "nginx") as address:
+
+        def after(name: str) -> Callable[[Usage], None]:
+            def check(_: Usage) -> None:
+                if out.stat().st_size != sizes[name]:
+                    raise Overran(f"{out.stat().st_size} bytes instead of {sizes[name]}")
+                out.unlink()
+
+            return check
+
+        url = f"{address}/large"
+        contenders = [
+            Contender("fetcher get -O", fetcher("get", url, "-O", str(out)), after=after("large")),
+            Contender("curl -o", ["curl", "-sS", "-o", str(out), url], after=after("large")),
+            Contender(
+                "fetcher get -O, 64 MB",
+                fetcher("get", f"{address}/small", "-O", str(out)),
+                after=after("small"),
+            ),
+        ]
+        usages = interleaved(contenders, scale.rounds)
+    ours, curl, short = (usages[contender.name] for contender in contenders)
+    rate_ratios = ratios([run.wall_s for run in curl], [run.wall_s for run in ours])
+    rows = []
+    for name, runs in usages.items():
+        megabytes = 64 if runs is short else scale.large_mb
+        rows.append(
+            [
+                name,
+                f"{megabytes / median(run.wall_s for run in runs):,.0f}",
+                spread(run.wall_s for run in runs),
+                f"{median(run.cpu_s for run in runs):.2f}",
+                f"{max(run.peak_mb for run in runs):.0f}",
+            ]
+        )
+    columns = ["program", "MB/s", "whole s", "CPU s", "peak MB"]
+    findings = Findings([table(f"One body of {scale.large_mb} MB", columns, rows)])
+    growth = median(run.peak_mb for run in ours) / median(run.peak_mb for run in short)
+    findings.goals = [
+        Goal(f"one body of {scale.large_mb} MB against curl", 0.8, " ×", median(rate_ratios), is_least=True),
+        Goal(f"memory with {scale.large_mb} MB against 64 MB", 1.1, " ×", growth),
+    ]
+    findings.figures = _figures(usages)
+    return findings
+
+
+def _not_large(why: str) -> Findings:
+    return Findings(
+        [f"One large body: {why}.\n"], [Goal("one large body against curl", 0.8, " ×", None, why=why)]
+    )
+
+
+# -- start-up ------------------------------------------------------------------------------------------
+
+
+def startup(scale: Scale, folder: Path) -> Findings:  # noqa: ARG001  (all benchmarks are called alike)
+    """`fetcher --version`, and Python itself for scale."""
+    contenders = [
+        Contender("fetcher --version", fetcher("--version")),
+        Contender("python -c pass", [PYTHON, "-c", "pass"]),
+    ]
+    usages = interleaved(contenders, scale.starts)
+    rows = [
+        [name, spread((run.wall_s for run in runs), 3), f"{median(run.cpu_s for run in runs):.3f}"]
+        for name, runs in usages.items()
+    ]
+    findings = Findings([table(f"Start-up, {scale.starts} rounds", ["program", "wall s", "CPU s"], rows)])
+    wall_s = median(run.wall_s for run in usages[contenders[0].name])
+    findings.goals = [Goal("fetcher --version", 0.15, " s", wall_s)]
+    findings.figures = _figures(usages)
+    return findings
+
+
+def _figures(usages: dict[str, list[Usage]]) -> dict[str, Any]:
+    return {
+        name: [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_mb": run.peak_mb} for run in runs]
+        for name, runs in usages.items()
+    }
+
+
+Benchmark = Callable[[Scale, Path], Findings]
+BENCHMARKS: dict[str, Benchmark] = {
+    "startup": startup,
+    "engine": engine,
+    "get": get,
+    "memory": memory,
+    "large": large,
+}
+NEED_NGINX: Sequence[str] = ("get", "memory", "large")
+
+
+def run_one(name: str, scale: Scale, folder: Path) -> Findings:
+    """Run one benchmark in a folder of its own. One that can't run, or fails, says so in its goal's place."""
+    if name in NEED_NGINX and program() is None:
+        return Findings([f"{name}: skipped. {MISSING}.\n"], [Goal(name, 0, "", None, why="no nginx")])
+    own = folder / name
+    own.mkdir()
+    try:
+        return BENCHMARKS[name](scale, own)
+    except Overran as failure:
+        return Findings([f"{name}: {failure}\n"], [Goal(name, 0, "", None, why="failed, see above")])
+    finally:
+        emptied(own)
