@@ -10,10 +10,10 @@ BENCH_ARGS ?=
 .PHONY: help setup demo test lint bench clean
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
-		printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with the program (.venv/bin/fetcher) and all that it needs
+	@echo '$(BIN)/fetcher is ready'
 
 # PYTHON, if given, is tried first.
 $(READY): requirements-dev.txt pyproject.toml
@@ -27,19 +27,19 @@ $(READY): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(READY)
 
-demo: setup ## download a small site from the loopback into demo/: a first look with no network
+demo: $(READY) ## download a small site from the loopback into demo/: a first look with no network
 	$(BIN)/fetcher demo demo
 
-test: setup ## run all tests; PYTEST_ARGS='tests/unit -x' narrows them
+test: $(READY) ## run all tests; PYTEST_ARGS='tests/unit -x' narrows them
 	PYTHONPATH=tests $(BIN)/python -m pytest -p support.noskips -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
-lint: setup ## check style and types
+lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples
 
-bench: setup ## measure; BENCH_ARGS are passed on
+bench: $(READY) ## measure; BENCH_ARGS are passed on
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove .venv, the demo and all caches

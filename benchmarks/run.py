@@ -23,7 +23,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, two rounds")
     parser.add_argument("--rounds", type=int, help="rounds of each benchmark (5, with --quick 2)")
     parser.add_argument("--only", action="append", choices=list(BENCHMARKS), help="one benchmark; repeatable")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file too")
+    parser.add_argument(
+        "--json",
+        type=lambda text: Path(text).absolute(),
+        metavar="FILE",
+        help="write every figure to a file too",
+    )
     options = parser.parse_args()
     rounds = max(1, options.rounds or (2 if options.quick else 5))
     scale = quick(rounds) if options.quick else full(rounds)
@@ -31,7 +36,8 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit("stopped"))  # so that servers and folders go
     for name in [name for name in os.environ if name.startswith("FETCHER_")]:
         del os.environ[name]  # the user's settings are not ours to measure
-    print(_machine(), flush=True)
+    machine = _machine()
+    print(machine, flush=True)
     goals: list[Goal] = []
     figures = {}
     with ram_folder() as folder:
@@ -52,9 +58,7 @@ def main() -> None:
             {"goal": goal.text, "limit": goal.limit, "measured": goal.measured, "held": goal.is_held}
             for goal in goals
         ]
-        options.json.write_text(
-            json.dumps({"machine": _machine(), "figures": figures, "goals": held}, indent=1)
-        )
+        options.json.write_text(json.dumps({"machine": machine, "figures": figures, "goals": held}, indent=1))
 
 
 def _machine() -> str:

@@ -65,7 +65,7 @@ def nginx(root: Path, folder: Path) -> Iterator[str]:
             [found, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")],
             stdout=said,
             stderr=said,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  (no threads)
         )
     try:
         _wait_for(port, server, folder)

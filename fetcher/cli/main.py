@@ -84,8 +84,8 @@ def _run(arguments: list[str] | None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return broken_pipe()
-    except Exception:  # noqa: BLE001  (whatever it is, the user gets a line and not a trace)
-        return _defect()
+    except Exception as error:  # noqa: BLE001  (whatever it is, the user gets a line and not a trace)
+        return _defect(error)
     return code if isinstance(code, int) else 0
 
 
@@ -109,14 +109,16 @@ def _say(message: str, hint: str, code: int) -> int:
     return code
 
 
-def _defect() -> int:
+def _defect(error: Exception) -> int:
     import tempfile
     import traceback
 
     from fetcher.policy.text import mask
 
     trace = mask(traceback.format_exc())
-    what = trace.strip().splitlines()[-1]
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    what = traceback.format_exception_only(error)[-1].strip()
     with tempfile.NamedTemporaryFile(
         "w", prefix="fetcher-defect-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:

@@ -14,6 +14,7 @@ from fetcher.engine.intake import Intake
 from fetcher.model import Added
 from fetcher.ports import Source
 
+ADDED_AT_ONCE = 256  # more would hold up claims and settling, which wait for the same state
 MOST_SECRETS = 10_000  # URLs with credentials under way: these are kept in memory, not in the state
 
 
@@ -61,9 +62,11 @@ class Feeder:
                     entries = await anext(batches, None)
                     if entries is None:
                         break
-                    jobs = [job_of(entry) for entry in entries]
-                    self._secrets += sum(1 for job in jobs if job.secret or job.secret_headers)
-                    self._on_added(await self._context.frontier.add(jobs))
+                    for start in range(0, len(entries), ADDED_AT_ONCE):
+                        jobs = [job_of(entry) for entry in entries[start : start + ADDED_AT_ONCE]]
+                        self._secrets += sum(1 for job in jobs if job.secret or job.secret_headers)
+                        self._on_added(await self._context.frontier.add(jobs))
+                        await asyncio.sleep(0)
         finally:
             for source in self._sources:
                 await source.aclose()

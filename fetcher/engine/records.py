@@ -10,8 +10,15 @@ import msgspec
 from fetcher.engine.body import Body
 from fetcher.engine.fetch import Fetch
 from fetcher.model import FinalState, Record, Response, Result
+from fetcher.policy.text import visible_json
 
-encode_record = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_record(record: Record) -> bytes:
+    """A record as a line of JSON that may be shown on a terminal."""
+    line = _encode(record)
+    return line if line.isascii() and b"\x7f" not in line else visible_json(line)
 
 
 class Stamps:

@@ -3,10 +3,15 @@
 A claim is kept in memory only: it dies with the session, and the row is pending still. Invariants: a
 claimed row is in `_held` until it is settled; no host has more than `per_host` there; the walk over the
 hosts of a rank goes on where it ended, so every host has its turn.
+
+Choosing reads the index alone, a share's worth past the host last served: one large host or several
+small ones to a statement. The rows of all that was chosen come in one more.
 """
 
 from __future__ import annotations
 
+import itertools
+import operator
 import sqlite3
 from typing import Any
 
@@ -15,24 +20,24 @@ import msgspec
 from fetcher.frontiers.labels import Labels
 from fetcher.model import Extra, Job, Known, Target, Wait
 
-_CLAIM = """SELECT id, url, given, host, source, line, parent, depth, extra, attempts, waited, not_before,
- history, path, is_foreign, error, bytes, sha256, etag, last_modified
- FROM url WHERE state = 0 AND rank = ? AND host = ? AND id > ? ORDER BY id LIMIT ?"""
-_HOSTS = """WITH RECURSIVE ready (host) AS (
-   SELECT min(host) FROM url WHERE state = 0 AND rank = ?1 AND host > ?2
-   UNION ALL
-   SELECT (SELECT min(host) FROM url WHERE state = 0 AND rank = ?1 AND host > ready.host)
-     FROM ready WHERE ready.host IS NOT NULL)
- SELECT host FROM ready WHERE host IS NOT NULL LIMIT ?3"""
+_PAST_HOST = """SELECT host, id FROM url WHERE state = 0 AND rank = ? AND host > ?
+ ORDER BY host, id LIMIT ?"""
+_OF_HOST = "SELECT id FROM url WHERE state = 0 AND rank = ? AND host = ? AND id > ? ORDER BY id LIMIT ?"
+_ROWS = """SELECT id, rank, url, given, host, source, line, parent, depth, extra, attempts, waited,
+ not_before, history, path, is_foreign, error, bytes, sha256, etag, last_modified
+ FROM (SELECT value AS number FROM json_each(?)) AS chosen CROSS JOIN url ON url.id = chosen.number"""
 _NEXT_RANK = "SELECT min(rank) FROM url WHERE state = 0 AND rank > ?"
 
-_HOSTS_AT_ONCE = 256
+_LEAST_SHARE = 8
 _BELOW_ALL = -(2**62)
 
+_encode = msgspec.json.Encoder().encode
 _decode_extra = msgspec.json.Decoder(Extra).decode
 _decode_history = msgspec.json.Decoder(tuple[Wait, ...]).decode
 
 Row = tuple[Any, ...]
+
+_host_of = operator.itemgetter(0)
 
 
 class Claims:
@@ -44,19 +49,23 @@ class Claims:
         self._held: dict[int, dict[int, int]] = {}  # host: id: rank
         self._last: dict[tuple[int, int], int] = {}  # (rank, host): the last id claimed
         self._turn: dict[int, int] = {}  # rank: the host that was served last
+        self._hosts_met: dict[int, int] = {}  # rank: hosts in the last walk that came full circle
 
     def claim(self, limit: int, per_host: int) -> list[Job]:
         """Up to `limit` jobs that are pending and not claimed."""
-        jobs: list[Job] = []
+        chosen: list[int] = []
         rank = self._next_rank(_BELOW_ALL)
-        while rank is not None and len(jobs) < limit:
-            while len(jobs) < limit:
-                before = len(jobs)
-                self._walk(rank, limit, per_host, jobs)
-                if len(jobs) == before:
-                    break
+        while rank is not None and len(chosen) < limit:
+            share = max(_LEAST_SHARE, limit // max(1, self._hosts_met.get(rank, 1)))
+            before = -1
+            while before < len(chosen) < limit:
+                before = len(chosen)
+                self._walk(rank, share, limit, per_host, chosen)
+                share *= 2
             rank = self._next_rank(rank)
-        return jobs
+        if not chosen:
+            return []
+        return [self._job(row) for row in self._db.execute(_ROWS, (_encode(chosen).decode(),))]
 
     def release(self, job: Job) -> None:
         """The job was settled as final."""
@@ -76,57 +85,56 @@ class Claims:
         rank: int | None = self._db.execute(_NEXT_RANK, (above,)).fetchone()[0]
         return rank
 
-    def _walk(self, rank: int, limit: int, per_host: int, jobs: list[Job]) -> None:
-        """Once round the hosts of one rank, from the one after the last served."""
+    def _walk(self, rank: int, share: int, limit: int, per_host: int, chosen: list[int]) -> None:
+        """Once round the hosts of one rank, from the one after the last served, a share for each."""
         first = self._turn.get(rank, -1)
-        after, is_second_half = first, False
-        while len(jobs) < limit:
-            rows = self._db.execute(_HOSTS, (rank, after, _HOSTS_AT_ONCE)).fetchall()
-            hosts = [host for (host,) in rows if not is_second_half or host <= first]
-            self._serve(rank, hosts, limit, per_host, jobs)
-            if len(hosts) == _HOSTS_AT_ONCE:
-                after = hosts[-1]
-            elif is_second_half:
-                return
-            else:
+        after, is_second_half, met = first, False, 0
+        while len(chosen) < limit:
+            most = min(share, limit - len(chosen))
+            pairs = self._db.execute(_PAST_HOST, (rank, after, most)).fetchall()
+            is_end = len(pairs) < most
+            for host, group in itertools.groupby(pairs, key=_host_of):
+                if is_second_half and host > first:
+                    is_end = True
+                    break
+                take = min(share, limit - len(chosen))
+                chosen += self._of_host(rank, host, [number for _, number in group], take, per_host)
+                self._turn[rank] = after = host
+                met += 1
+                if len(chosen) >= limit:
+                    return
+            if is_end:
+                if is_second_half or first < 0:
+                    self._hosts_met[rank] = met
+                    return
                 after, is_second_half = -1, True
 
-    def _serve(self, rank: int, hosts: list[int], limit: int, per_host: int, jobs: list[Job]) -> None:
-        """Give each of the hosts its share of what is left of `limit`."""
-        held = self._held
-        rooms = [(host, per_host - len(held.get(host, ())) if host else limit) for host in hosts]
-        rooms = [(host, room) for host, room in rooms if room > 0]
-        share = max(1, (limit - len(jobs)) // max(1, len(rooms)))
-        for host, room in rooms:
-            take = min(share, room, limit - len(jobs))
-            if take <= 0:
-                return
-            self._take(rank, host, take, jobs)
-            self._turn[rank] = host
+    def _of_host(self, rank: int, host: int, numbers: list[int], take: int, per_host: int) -> list[int]:
+        """Claim up to `take` of one host's pending rows, whose first `numbers` were read."""
+        held = self._held.setdefault(host, {})
+        if host:
+            take = min(take, per_host - len(held))
+        if held and take > 0:
+            numbers = self._unclaimed(rank, host, held, take)
+        numbers = numbers[: max(take, 0)]
+        if numbers:
+            self._last[rank, host] = numbers[-1]
+            held.update(dict.fromkeys(numbers, rank))
+        return numbers
 
-    def _take(self, rank: int, host: int, take: int, jobs: list[Job]) -> None:
-        """The next `take` rows of one host; past the last one, from the start, what is not claimed."""
-        held = self._held.get(host)
-        after = self._last.get((rank, host), 0) if held else 0
-        rows = self._db.execute(_CLAIM, (rank, host, after, take)).fetchall()
-        if held and (len(rows) < take or not after):
-            fresh = {row[0]: row for row in rows if row[0] not in held}
-            if len(fresh) < take:
-                more = self._db.execute(_CLAIM, (rank, host, 0, take + len(held))).fetchall()
-                fresh.update((row[0], row) for row in more if row[0] not in held)
-            rows = list(fresh.values())[:take]
-        if not rows:
-            return
-        if held is None:
-            held = self._held[host] = {}
-        self._last[rank, host] = rows[-1][0]
-        for row in rows:
-            held[row[0]] = rank
-            jobs.append(self._job(row, rank))
+    def _unclaimed(self, rank: int, host: int, held: dict[int, int], take: int) -> list[int]:
+        """The next rows of a host past the last claimed; then those before it that are not claimed."""
+        last = self._last.get((rank, host), 0)
+        numbers = [number for (number,) in self._db.execute(_OF_HOST, (rank, host, last, take)) if last]
+        if len(numbers) < take:
+            before = self._db.execute(_OF_HOST, (rank, host, 0, take + len(held) + len(numbers)))
+            known = {*numbers, *held}
+            numbers += [number for (number,) in before if number not in known]
+        return numbers
 
-    def _job(self, row: Row, rank: int) -> Job:
+    def _job(self, row: Row) -> Job:
         (
-            number, url, given, host, source, line, parent, depth, extra, attempts, waited, not_before,
+            number, rank, url, given, host, source, line, parent, depth, extra, attempts, waited, not_before,
             history, path, is_foreign, error, size, sha256, etag, last_modified,
         ) = row  # fmt: skip
         target = None

@@ -51,16 +51,15 @@ class MemoryFrontier:
             queue = hosts.get(host)
             if queue is None:
                 queue = hosts[host] = deque()
-                self._remember(host)
+                if job.target is not None:
+                    self._remember(job.target.name, host)
             queue.append(job)
             added.new += 1
         self._pending += added.new
         return added
 
-    def _remember(self, host: str) -> None:
-        name, _, port = host.rpartition(":")
-        name = name.strip("[]")
-        for key in (name, f"{name}:{port}"):
+    def _remember(self, name: str, host: str) -> None:
+        for key in (name, host):
             self._named.pop(key, None)
             self._named[key] = None
         while len(self._named) > _MOST_NAMED:
@@ -112,7 +111,9 @@ class MemoryFrontier:
             self._ended[record.state] += 1
 
     async def names_host(self, name: str, port: int | None) -> bool:
-        return (name if port is None else f"{name}:{port}") in self._named
+        if port is not None:
+            name = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+        return name in self._named
 
     async def counts(self) -> Counts:
         return Counts(pending=self._pending, **self._ended)

@@ -48,8 +48,8 @@ def next_hop(
     """The hop that a redirect (a status of `REDIRECTS`) from `current` asks for.
 
     `hops` counts the redirects already followed. `seen` is the chain's URLs in order, `current` last,
-    since the cookies or the method last changed: after either, the same URL may answer otherwise, and
-    the engine starts the list anew.
+    since the cookies or the method last changed: after either, the same URL may answer otherwise, even
+    `current` itself, and the engine starts the list anew.
 
     Raises:
         RedirectFailed: `bad-redirect`, `redirect-loop`, `too-many-redirects`, or `insecure-redirect`
@@ -101,7 +101,7 @@ def _next_method(method: str, status: int) -> str:
 
 
 def _refuse_loop(seen: Collection[str], current: str, target: str) -> None:
-    if target != current and target not in seen:
+    if target not in seen:
         return
     chain = list(seen)
     if not chain or chain[-1] != current:

@@ -34,6 +34,11 @@ def visible(text: str, limit: int = 0) -> str:
     return text
 
 
+def visible_json(line: bytes) -> bytes:
+    r"""JSON with the same characters in its strings written as JSON's own escapes: the value stays as it is."""
+    return _INVISIBLE.sub(_json_escape, line.decode()).encode()
+
+
 def safe_text(raw: str) -> str:
     """The text as UTF-8 can store it: lone surrogates become backslash escapes."""
     if raw.isascii():
@@ -46,6 +51,11 @@ def _escaped(found: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    pair = found[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{pair[start : start + 4]}" for start in range(0, len(pair), 4))
 
 
 def _cut(text: str, limit: int) -> str:

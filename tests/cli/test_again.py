@@ -181,7 +181,13 @@ def test_an_interrupted_refresh_is_finished_by_the_plain_command_for_what_it_had
 
 
 def test_retry_failed_puts_back_what_failed_and_nothing_else(program: Program, site: Site) -> None:
-    urls = [site.url("/p/0"), site.url("/late"), "http://127.0.0.1:99999/", site.url("/p/1"), site.url("/gone")]
+    urls = [
+        site.url("/p/0"),
+        site.url("/late"),
+        "http://127.0.0.1:99999/",
+        site.url("/p/1"),
+        site.url("/gone"),
+    ]
     command = ("get", *urls, "-o", "out", "--retries", "0")
     assert program.run(*command).code == 1
     site.pages["/late"] = b"here at last"
@@ -206,7 +212,12 @@ def test_restart_fetches_everything_again_under_the_same_names_and_sets_the_reco
     program: Program, make_site: MakeSite
 ) -> None:
     site = make_site(10, hosts=("127.0.0.2",))
-    urls = [site.url("/p/0"), site.url("/p/1"), site.url("/p/0?"), site.url("/P/0")]  # two would have one name
+    urls = [
+        site.url("/p/0"),
+        site.url("/p/1"),
+        site.url("/p/0?"),
+        site.url("/P/0"),
+    ]  # two would have one name
     site.pages["/P/0"] = b"capital"
     command = ("get", *urls, "-o", "out", "-c", "1")
     assert program.run(*command).code == 0

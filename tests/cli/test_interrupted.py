@@ -91,7 +91,9 @@ def test_what_was_reported_on_standard_output_before_a_kill_is_never_fetched_aga
     assert_whole(site, program.folder / "out", urls)
 
 
-def test_the_status_of_a_killed_run_says_that_it_can_be_resumed(program: Program, make_site: MakeSite) -> None:
+def test_the_status_of_a_killed_run_says_that_it_can_be_resumed(
+    program: Program, make_site: MakeSite
+) -> None:
     site = make_site(300)
     listed(program, site)
     site.hold_after(150)
@@ -225,7 +227,7 @@ def test_large_bodies_cut_by_a_kill_leave_no_part_and_no_half_file(
     ), "a half file stands under a final name"
     with program.start(*both, "--grace", "0") as run:
         found = program.folder / "out"
-        assert site.wait(lambda _: len(stored(found)) == 6, 30)
+        assert site.wait(lambda s: s.count("/hang-body") == 2 and len(stored(found)) == 6, 30)
         run.send(signal.SIGINT)
         assert run.end().code == 130
     assert parts(found) == []

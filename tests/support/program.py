@@ -117,7 +117,11 @@ class Running:
 
     def says(self, text: str) -> bool:
         """Whether `text` comes on standard error in time."""
-        return eventually(lambda: text.encode() in self._said.read_bytes())
+        return eventually(lambda: text in self.said())
+
+    def said(self) -> str:
+        """What stands on standard error so far."""
+        return self._said.read_text()
 
     def end(self, limit_s: float = LIMIT_S) -> Ended:
         """Wait for the end, reading standard output."""

@@ -97,4 +97,6 @@ async def _call(what: object, *arguments: object) -> None:
 
 def pages(number: int, size: int = 600) -> dict[str, bytes]:
     """So many pages, `/p/0` and on, of about `size` bytes that differ from page to page."""
-    return {f"/p/{n}": (f"page {n} " * (1 + size // 7)).encode()[:size] + b"!" * (n % 7) for n in range(number)}
+    return {
+        f"/p/{n}": (f"page {n} " * (1 + size // 7)).encode()[:size] + b"!" * (n % 7) for n in range(number)
+    }

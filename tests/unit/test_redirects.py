@@ -129,8 +129,12 @@ def test_a_loop_is_named():
     )
 
 
-def test_a_url_that_redirects_to_itself_is_a_loop_even_if_nothing_was_seen():
-    assert str(failure("b", seen=[])) == ("redirect loop: https://example.org/a/b → https://example.org/a/b")
+def test_a_url_that_redirects_to_itself_is_a_loop():
+    assert str(failure("b")) == ("redirect loop: https://example.org/a/b → https://example.org/a/b")
+
+
+def test_a_url_that_redirects_to_itself_after_its_cookies_changed_is_no_loop():
+    assert follow("b", seen=[]).target == HERE
 
 
 def test_a_post_that_redirects_to_itself_as_get_is_no_loop():

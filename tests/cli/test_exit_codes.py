@@ -1,0 +1,273 @@
+"""What the shell is told: every exit code of the contract, each from a natural cause."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.program import Program, by_url, records, write_list
+from support.site import Site
+
+MakeSite = Callable[..., Site]
+
+
+def test_0_every_url_is_done(program: Program, site: Site) -> None:
+    ended = program.run("get", *map(site.url, site.pages), "-o", "out")
+    assert ended.code == 0
+    assert len(by_url(program.folder / "out")) == 10
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
+def test_0_an_input_file_without_urls(program: Program, text: str) -> None:
+    (program.folder / "empty.txt").write_text(text)
+    ended = program.run("get", "-i", "empty.txt", "-o", "out")
+    assert ended.code == 0
+    assert records(program.folder / "out") == []
+
+
+@pytest.mark.parametrize("url", ["/gone", "nonsense"])
+def test_1_a_url_failed_or_was_refused(program: Program, site: Site, url: str) -> None:
+    bad = site.url(url) if url.startswith("/") else url
+    assert program.run("get", site.url("/p/0"), bad, "-o", "out").code == 1
+    assert by_url(program.folder / "out")[site.url("/p/0")]["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["get"], "nothing to fetch"),
+        (["get", "-i", "no such file"], "no such file"),
+        (["get", "-i", "."], "it is a directory"),
+        (["get", "URL", "--concurrency", "many"], "--concurrency: expected a whole number"),
+        (["get", "URL", "--rate", "fast"], "--rate: expected a rate"),
+        (["get", "URL", "--max-size", "-1"], "--max-size: expected a size"),
+        (["get", "URL", "--deadline", "25:00"], "--deadline: expected a duration"),
+        (["get", "URL", "--backend", "carrier-pigeon"], "carrier-pigeon"),
+        (["get", "URL", "--store", "ftp"], "--store: expected"),
+        (["get", "URL", "--name", "{nope"], "nope"),
+        (["get", "URL", "--http", "3"], "HTTP/3"),
+        (["get", "URL", "-4", "-6"], "ipv4"),
+        (["get", "URL", "-q", "-v"], "quiet"),
+        (["get", "URL", "-H", "no colon"], "header"),
+        (["get", "URL", "-H", "Content-Length: 5"], "Content-Length"),
+        (["get", "URL", "--cookies", "no such jar"], "no such jar"),
+        (["get", "URL", "--ca-file", "no such pem"], "no such pem"),
+        (["get", "URL", "URL", "-O", "-"], "exactly one URL"),
+        (["get", "URL", "-O", "-", "--refresh"], "--refresh"),
+        (["get", "URL", "--log-file", "no/such/folder/log"], "no/such/folder/log"),
+        (["get", "URL", "--config", "no.toml"], "no.toml"),
+        (["get", "URL", "--concurency", "5"], "--concurrency"),
+        (["gte", "URL"], "gte"),
+        (["status", "nowhere"], "not a run directory"),
+        (["run", "no job.toml"], "no job.toml"),
+    ],
+    ids=lambda value: " ".join(value).removeprefix("get ")[:40] if isinstance(value, list) else "",
+)
+def test_2_wrong_usage_is_said_in_words_before_any_request(
+    program: Program, site: Site, arguments: list[str], said: str
+) -> None:
+    url = site.url("/p/0")
+    ended = program.run(*[url if argument == "URL" else argument for argument in arguments])
+    assert ended.code == 2, ended
+    assert said in ended.err
+    assert ended.stdout == b""
+    assert "Traceback" not in ended.err
+    assert len(ended.err.splitlines()) <= 3
+    assert site.log == []
+    assert not (program.folder / "downloads" / "results.jsonl").exists()
+
+
+def test_2_a_csv_without_a_url_column(program: Program) -> None:
+    (program.folder / "list.csv").write_text("name,size\na,1\n")
+    ended = program.run("get", "-i", "list.csv")
+    assert ended.code == 2
+    assert "list.csv: not a usable CSV header" in ended.err
+
+
+def test_4_the_deadline_stops_the_run_and_the_rest_can_be_resumed(
+    program: Program, make_site: MakeSite
+) -> None:
+    site = make_site(20)
+    urls = [site.url(path) for path in site.pages]
+    site.hold_after(5)
+    ended = program.run("get", *urls, "-o", "out", "-c", "2", "--deadline", "0.5", "--grace", "0")
+    assert ended.code == 4
+    assert "the deadline was reached; 15 URLs left" in ended.err
+    site.release()
+    assert program.run("get", *urls, "-o", "out").code == 0
+    assert len(records(program.folder / "out")) == 20
+
+
+def test_4_max_failures_stops_the_run_and_wins_over_1(program: Program, make_site: MakeSite) -> None:
+    site = make_site(300)
+    urls = [*(site.url(f"/gone/{n}") for n in range(5)), *map(site.url, site.pages)]
+    write_list(program.folder / "urls.txt", urls)
+    command = ("get", "-i", "urls.txt", "-o", "out", "-c", "1")
+    ended = program.run(*command, "--max-failures", "3")
+    assert ended.code == 4
+    assert "--max-failures" in ended.err
+    failed = [record for record in records(program.folder / "out") if record["state"] == "failed"]
+    assert len(failed) >= 3
+    assert len(site.log) < 305, "it went on to the end"
+    assert program.run(*command).code == 1
+    assert len(by_url(program.folder / "out")) == 305
+
+
+def test_5_the_output_is_a_file(program: Program, site: Site) -> None:
+    (program.folder / "out").write_text("mine")
+    ended = program.run("get", site.url("/p/0"), "-o", "out")
+    assert ended.code == 5
+    assert "out" in ended.err
+    assert "choose another --output" in ended.err
+    assert site.log == []
+    assert (program.folder / "out").read_text() == "mine"
+
+
+def state_of(program: Program, site: Site) -> Path:
+    assert program.run("get", site.url("/p/0"), "-o", "out", "--name", "first").code == 0
+    site.log.clear()
+    return program.folder / "out" / ".fetcher" / "state.db"
+
+
+def corrupt(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[:4096] = b"garbage!" * 512
+    path.write_bytes(data)
+
+
+def corrupt_inside(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    path.write_bytes(data)
+
+
+def foreign(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+
+
+def newer(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 9999")
+    db.close()
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("harm", [corrupt, corrupt_inside, foreign, newer, folder])
+@pytest.mark.parametrize("command", ["get", "status"])
+def test_5_a_state_that_cannot_be_used_is_left_as_it_is(
+    program: Program, site: Site, harm: Callable[[Path], None], command: str
+) -> None:
+    state = state_of(program, site)
+    harm(state)
+    before = state.read_bytes() if state.is_file() else None
+    arguments = ["get", site.url("/p/1"), "-o", "out"] if command == "get" else ["status", "out"]
+    ended = program.run(*arguments)
+    assert ended.code == 5, ended
+    assert "state" in ended.err
+    assert "Traceback" not in ended.err
+    assert site.log == []
+    assert (state.read_bytes() if state.is_file() else None) == before
+    assert (program.folder / "out" / "first").read_bytes() == site.pages["/p/0"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small tmpfs: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_5_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
+    program: Program, make_site: MakeSite, small_disk: Path
+) -> None:
+    site = make_site(0)
+    site.pages = {f"/big/{n}": bytes([n]) * 400_000 for n in range(12)}
+    urls = [site.url(path) for path in site.pages]
+    command = ("get", *urls, "-o", small_disk / "out", "-c", "2", "--min-free", "0")
+    ended = program.run(*command)
+    assert ended.code == 5, ended
+    assert "No space left" in ended.err
+    assert "Traceback" not in ended.err
+    for record in records(small_disk / "out"):
+        assert (small_disk / "out" / record["path"]).stat().st_size == 400_000
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    again = program.run(*command)
+    assert again.code == 0, again
+    assert sorted(record["url"] for record in records(small_disk / "out")) == sorted(urls)
+    for path, record in zip(site.pages, map(by_url(small_disk / "out").get, urls), strict=True):
+        assert record is not None
+        assert (small_disk / "out" / record["path"]).read_bytes() == site.pages[path]
+
+
+def test_5_the_disk_has_less_room_than_min_free_keeps(program: Program, make_site: MakeSite) -> None:
+    site = make_site(20)
+    free = shutil.disk_usage(program.folder).total * 2
+    site.hold_after(2)  # so that the run is still there when the disk is looked at
+    ended = program.run(
+        "get", *map(site.url, site.pages), "-o", "out", "--min-free", str(free), "--grace", "0"
+    )
+    assert ended.code == 5
+    assert "--min-free" in ended.err
+
+
+def test_141_whoever_read_the_records_is_gone(program: Program, make_site: MakeSite) -> None:
+    site = make_site(200)
+    write_list(program.folder / "urls.txt", list(map(site.url, site.pages)))
+    site.hold_after(50)
+    with program.start("get", "-i", "urls.txt", "-o", "out", "--json", "-c", "8") as run:
+        assert run.process.stdout is not None
+        assert run.process.stdout.readline().startswith(b'{"url":')
+        run.process.stdout.close()
+        site.release()
+        run.process.wait(30)
+        said = run.said()
+    assert run.process.returncode == 141
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    again = program.run("get", "-i", "urls.txt", "-o", "out")
+    assert again.code == 0
+    assert len(records(program.folder / "out")) == 200
+
+
+def test_141_whoever_read_the_body_is_gone(program: Program, site: Site) -> None:
+    site.pages["/big"] = b"x" * 3_000_000
+    read, write = os.pipe()
+    os.close(read)
+    with program.start("get", site.url("/big"), "-O", "-", stdout=write) as run:
+        os.close(write)
+        ended = run.end()
+    assert ended.code == 141
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_single_fetch_with_its_code_and_leaves_no_file(
+    program: Program, site: Site, name: str, code: int
+) -> None:
+    with program.start("get", site.url("/hang-body?at=500000&of=900000"), "-O", "one", "--grace", "0") as run:
+        assert site.wait(lambda s: len(s.log) == 1 and s.log[0].sent > 400_000, 30)
+        run.send(signal.Signals[name])
+        ended = run.end()
+    assert ended.code == code
+    assert "Traceback" not in ended.err
+    assert {path.name for path in program.folder.iterdir()} == {"home"}

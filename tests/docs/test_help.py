@@ -1,0 +1,101 @@
+"""The help, the table of settings and README's table say the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fetcher.cli.main import COMMANDS, cli
+from fetcher.settings import GROUPS, OPTIONS, Option
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+SHOWN = [option for option in OPTIONS.values() if "cli" in option.where]
+
+
+def help_of(*words: str) -> str:
+    result = CliRunner().invoke(cli, [*words, "--help"], terminal_width=200, max_content_width=200)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def command_named(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def words_of(option: Option) -> str:
+    """An option as help and README write it."""
+    names = [option.short, option.flag] if option.short else [option.flag]
+    return f"{', '.join(names)} {option.metavar}".rstrip()
+
+
+def row_of(option: Option) -> str:
+    """The row of README's table."""
+    default = "off" if option.is_flag else option.default_text
+    if default and option.shown is None and not option.is_flag:
+        default = f"`{default}`"
+    cells = f"`{words_of(option)}`".replace("|", "\\|"), default, option.help
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
+
+
+def test_the_program_lists_every_command_with_what_it_does() -> None:
+    text = help_of()
+    for name, what in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(what)}$", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, ""], ids=lambda name: name or "the program itself")
+def test_every_help_ends_with_an_example_that_is_a_good_command_line(name: str) -> None:
+    text = help_of(*name.split())
+    example = re.search(r"^  Example: (fetcher .*)\n\Z", text, re.MULTILINE)
+    assert example is not None
+    program, called, *arguments = shlex.split(example[1])
+    assert program == "fetcher"
+    assert called == (name or "get")
+    command_named(called).make_context(called, arguments)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_every_command_says_what_it_does(name: str) -> None:
+    for param in command_named(name).params:
+        if isinstance(param, click.Option):
+            assert param.help, param.name
+
+
+@pytest.mark.parametrize("name", ["get", "run", "config"])
+def test_every_setting_stands_in_the_help_once_with_its_default(name: str) -> None:
+    text = help_of(name)
+    for option in SHOWN:
+        lines = re.findall(rf"^ +{re.escape(words_of(option))}(?:  +|\n +)(.*)$", text, re.MULTILINE)
+        expected = f"{option.help} [default: {option.default_text}]" if option.default_text else option.help
+        assert lines == ([] if (name, option.key) == ("run", "config") else [expected]), option.key
+
+
+def test_the_help_has_the_settings_under_their_headings() -> None:
+    text = help_of("get")
+    places = [text.index(f"\n{group}:\n") for group in GROUPS]
+    assert places == sorted(places)
+    for option in SHOWN:
+        heading = max(place for place in places if place < text.index(f" {words_of(option)}\n".rstrip()))
+        assert GROUPS[places.index(heading)] == option.group, option.key
+
+
+def test_the_help_knows_no_option_that_is_not_in_the_table() -> None:
+    flags = set(re.findall(r"^ +(?:-\w, |    )(--[a-z0-9-]+)", help_of("get"), re.MULTILINE))
+    assert flags - {"--help"} == {option.flag for option in SHOWN}
+
+
+def test_readmes_table_has_exactly_the_options_with_their_defaults() -> None:
+    expected: list[str] = []
+    for group in GROUPS:
+        expected += [f"**{group}**", "", "| option | default | meaning |", "|---|---|---|"]
+        expected += [row_of(option) for option in SHOWN if option.group == group] + [""]
+    first = README.index(expected[0])
+    found = README[first : README.index("\n## ", first)].rstrip().splitlines()
+    assert found == expected[:-1]
