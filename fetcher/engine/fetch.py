@@ -51,7 +51,8 @@ def begin_fetch(job: Job) -> Fetch:
     extra = job.extra
     if extra is None and not job.attempts:
         return Fetch(job=job, target=job.target)
-    excused = sum(1 for wait in job.history if wait.reason == "retry-after")
+    # A wait in the queue of a host that was held has the same reason, but no error: it was no attempt.
+    excused = sum(1 for wait in job.history if wait.reason == "retry-after" and wait.error is not None)
     return Fetch(
         job=job,
         target=job.target,

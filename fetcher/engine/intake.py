@@ -6,11 +6,11 @@ import re
 
 from fetcher.errors import Refused
 from fetcher.model import Entry, Extra, Job, Target
+from fetcher.policy.credentials import unfit
 from fetcher.policy.gate import admit
 from fetcher.policy.text import is_secret_header, mask, safe_text
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")  # RFC 9110 §5.6.2
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NEVER = frozenset({"CONNECT", "TRACE"})
 
 
@@ -55,8 +55,8 @@ class Intake:
         plain: dict[str, str] = {}
         secret: dict[str, str] = {}
         for name, value in (entry.headers or {}).items():
-            if not _TOKEN.match(name) or _BAD_VALUE.search(value):
-                raise Refused("bad-entry", f"header {name[:40]!r} is not a legal header")
+            if reason := unfit(name, value):
+                raise Refused("bad-entry", f"headers: {reason}")
             (secret if is_secret_header(name) else plain)[name] = value
         job.secret_headers = secret or None
         job.extra = Extra(

@@ -166,7 +166,9 @@ class Run:
             if withheld and self.stopped is None:
                 self._tell_withheld(withheld)
             is_complete = self._input_ended and self._pending == 0 and self.stopped is None and not withheld
-        except* FetcherError as group:
+        except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
+            if group.split(FetcherError)[1] is not None:
+                raise
             raise _first(group) from None
         finally:
             context.scheduler.close()
@@ -428,7 +430,7 @@ class Run:
             self.stop("disk-full")
 
 
-def _first(group: BaseExceptionGroup[FetcherError]) -> FetcherError:
+def _first(group: BaseExceptionGroup[BaseException]) -> FetcherError:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -75,6 +75,7 @@ async def watch(
                 continue
             if lag > tick:  # the loop itself stood still: no server is to blame
                 each.started += lag
+                each.marked_at += lag
                 body.phase_since += lag
                 body.last_progress += lag
             verdict = judge(each, body, limits, time)
@@ -91,6 +92,7 @@ def judge(each: Watch, body: Body, limits: Limits, now: float) -> TimedOut | Non
         return _timed_out(each, "total", f"not complete within {limits.total_s:g} s")
     if phase == "body":
         return _judge_body(each, body, limits, now)
+    each.marked_at = now  # the speed is the body's alone
     if phase in {"name", "connect", "tls"}:
         if limits.connect_s is not None and now - body.phase_since > limits.connect_s:
             return _timed_out(each, phase, f"no connection within {limits.connect_s:g} s")

@@ -1,12 +1,14 @@
 """`results.jsonl`: lines appended before the transaction that settles them.
 
 Invariant: the state knows the length up to which the file is settled. What lies beyond was written
-by a session that died before its transaction; a start cuts it off, so an outcome has one line.
+by a session that died before its transaction; a start cuts it off, so an outcome has one line. A state
+that knows of no length is new, and then the file is somebody's: all of it stays.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,15 +24,26 @@ class Journal:
         self._fsync = fsync
         self._descriptor = -1
 
-    def open(self, settled: int) -> None:
-        """Cut the file back to its settled length, and open it for appending."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    def open(self, settled: int | None) -> None:
+        """Cut the file back to its settled length, or keep all of it for None, and open it for appending."""
+        # O_NONBLOCK: opening a FIFO would wait for its reader.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             self._descriptor = os.open(self.path, flags, 0o666)
-            self.length = min(settled, os.fstat(self._descriptor).st_size)
-            os.ftruncate(self._descriptor, self.length)
+            status = os.fstat(self._descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise StorageError(f"cannot open {self.path}: it is not a file")
+            self.length = size = status.st_size
+            if settled is None:
+                self._end_last_line()
+            elif settled < size:
+                self.cut(settled)
         except OSError as error:
             raise StorageError(f"cannot open {self.path}: {error.strerror}") from error
+
+    def _end_last_line(self) -> None:
+        if self.length and os.pread(self._descriptor, 1, self.length - 1) != b"\n":
+            self.length += os.write(self._descriptor, b"\n")
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write the lines in one call; `length` then includes them."""
@@ -44,7 +57,7 @@ class Journal:
             if self._fsync:
                 os.fsync(self._descriptor)
         except OSError as error:
-            os.ftruncate(self._descriptor, self.length)
+            self.cut(self.length)
             raise StorageError(
                 f"cannot write {self.path}: {error.strerror}", hint="free some space, then continue"
             ) from error
@@ -52,13 +65,20 @@ class Journal:
 
     def cut(self, length: int) -> None:
         """Take back what was appended after `length`: its transaction failed."""
-        os.ftruncate(self._descriptor, length)
+        try:
+            os.ftruncate(self._descriptor, length)
+        except OSError as error:  # no harm: the next start cuts it
+            raise StorageError(f"cannot cut {self.path}: {error.strerror}") from error
         self.length = length
 
     def set_aside(self) -> None:
         """Move the file to `*.1`, over an older one, and begin with an empty one."""
-        if self.path.exists():
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
+        older = self.path.with_name(self.path.name + ".1")
+        try:
+            if self.path.exists():
+                self.path.replace(older)
+        except OSError as error:
+            raise StorageError(f"cannot move {self.path} to {older.name}: {error.strerror}") from error
 
     def close(self) -> None:
         if self._descriptor >= 0:

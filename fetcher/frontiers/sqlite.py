@@ -39,9 +39,11 @@ _INSERT = """INSERT INTO url (id, key, check_key, url, host, rank, source, line,
  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"""
 _FIND = "SELECT id, check_key, state, error, generation, session FROM url WHERE key = ?"
 _PUT_BACK = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
- status = NULL, error = CASE host WHEN 0 THEN error END, generation = ?, session = ? WHERE id = ?"""
+ status = NULL, rank = ?, source = ?, line = ?, extra = ?, error = ?, generation = ?, session = ?
+ WHERE id = ?"""
+_GIVE_BACK = "UPDATE url SET state = 0, session = ? WHERE id = ?"
 _PUT_BACK_FAILED = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
- status = NULL, error = NULL, generation = ?
+ status = NULL, error = NULL
  WHERE state = ? OR (state = ? AND error = 'robots-unreachable')"""
 _FORGET = """UPDATE url SET state = ?, attempts = 0, waited = 0, not_before = 0, history = NULL,
  status = NULL, bytes = NULL, sha256 = NULL, etag = NULL, last_modified = NULL"""
@@ -54,6 +56,9 @@ _LOSE = """UPDATE url SET state = ?, status = ?, error = ?, attempts = ?, waited
  history = ? WHERE id = ?"""
 _ENDED_UNLISTED = "UPDATE url SET session = -? WHERE id = ? AND session <> ?"
 _DEFER = "UPDATE url SET attempts = ?, waited = ?, not_before = ?, history = ? WHERE id = ?"
+# In the order of `Counts`; grouping would sort all rows in memory.
+_COUNT = """SELECT total(state = 0), total(state = 1), total(state = 2), total(state = 3), total(state = 4),
+ total(state = 6) FROM url"""
 
 _PLAIN = 10  # columns of an ordinary row
 _ORDINARY = (None, None, 0, None, 0, None)  # what the others of it are
@@ -127,20 +132,22 @@ class SqliteFrontier:
             )
         self._session = int(meta.get("session", 0)) + 1
         self._generation = int(meta.get("generation", 0))
-        settled = int(meta.get("results_length", 0))
+        settled = meta.get("results_length")  # None: the state is new, and what is there is not of it
         is_interrupted = not meta.get("is_complete", 1)
         if self._mode.restart:
             self._journal.set_aside()
             settled = 0
         self._journal.open(settled)
         self._db.execute("BEGIN IMMEDIATE")
-        begins = not (is_interrupted and meta.get("mode", "") == self._mode.label)
-        if begins and (self._mode.label or self._mode.restart):
+        continues = is_interrupted and meta.get("mode", "") == self._mode.label
+        if self._mode.restart:
             self._generation += 1
-            if self._mode.restart:
-                self._db.execute(_FORGET, (State.FORGOTTEN,))
-            elif self._mode.retry_failed:
-                self._db.execute(_PUT_BACK_FAILED, (self._generation, State.FAILED, State.REFUSED))
+            self._db.execute(_FORGET, (State.FORGOTTEN,))
+        elif self._mode.label and not continues:
+            self._generation += 1
+            if self._mode.retry_failed:
+                self._db.execute(_PUT_BACK_FAILED, (State.FAILED, State.REFUSED))
+            self._db.execute("UPDATE url SET generation = ? WHERE state = 0", (self._generation,))
         self._db.execute("UPDATE url SET state = ? WHERE state = 0 AND has_secret = 1", (State.WITHHELD,))
         self._set_meta(
             command=self._mode.command,
@@ -167,21 +174,15 @@ class SqliteFrontier:
         return await self._run(self._count, "counting")
 
     def _count(self) -> Counts:
-        rows = dict(self._db.execute("SELECT state, count(*) FROM url GROUP BY state"))
-        return Counts(
-            pending=rows.get(State.PENDING, 0),
-            done=rows.get(State.DONE, 0),
-            unchanged=rows.get(State.UNCHANGED, 0),
-            failed=rows.get(State.FAILED, 0),
-            refused=rows.get(State.REFUSED, 0),
-            withheld=rows.get(State.WITHHELD, 0),
-        )
+        return Counts(*map(int, self._db.execute(_COUNT).fetchone()))
 
     async def aclose(self, *, complete: bool) -> None:
-        if self._is_open:
-            self._is_open = False
-            await self._run(lambda: self._close(complete=complete), "closing the state")
-        await self._lane.aclose()
+        try:
+            if self._is_open:
+                self._is_open = False
+                await self._run(lambda: self._close(complete=complete), "closing the state")
+        finally:
+            await self._lane.aclose()
 
     def _close(self, *, complete: bool) -> None:
         try:
@@ -201,10 +202,11 @@ class SqliteFrontier:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             work()
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     # -- adding --------------------------------------------------------------------------------------
 
@@ -233,8 +235,12 @@ class SqliteFrontier:
         for job, row in zip(jobs, rows, strict=True):
             if inserted is not None and row[0] not in inserted:
                 self._meet_known(job, row, added)
-            elif job.secret is not None or job.secret_headers is not None:
-                self._secrets[row[0]] = job.secret, job.secret_headers
+            else:
+                self._keep_secrets(row[0], job)
+
+    def _keep_secrets(self, number: int, job: Job) -> None:
+        if job.secret is not None or job.secret_headers is not None:
+            self._secrets[number] = job.secret, job.secret_headers
 
     def _row(self, job: Job, number: int) -> Row:
         """What is stored of a job: `_PLAIN` columns, and six more if it is out of the ordinary."""
@@ -273,30 +279,38 @@ class SqliteFrontier:
 
     def _meet_known(self, job: Job, row: Row, added: Added) -> None:
         """A request that the state may know: look it up by its key, probing past collisions."""
+        row = row if len(row) > _PLAIN else row + _ORDINARY
         number, key, check = row[:3]
         while True:
             found = self._db.execute(_FIND, (key,)).fetchone()
             if found is None:
-                full = row if len(row) > _PLAIN else row + _ORDINARY
-                self._db.execute(_INSERT, (number, key, *full[2:]))
+                self._db.execute(_INSERT, (number, key, *row[2:]))
+                self._keep_secrets(number, job)
                 added.new += 1
                 return
             if found[1] == check:
                 break
             key = key + 1 if key < 2**63 - 1 else -(2**63)
         number, _, state, error, generation, session = found
-        if job.secret is not None or job.secret_headers is not None:
-            self._secrets[number] = job.secret, job.secret_headers
         is_final = State.DONE <= state <= State.REFUSED
+        if not is_final:
+            self._keep_secrets(number, job)
         if session == self._session:
             added.duplicates += 1
         elif session == -self._session:  # left by an earlier list, it ended before this list came to it
             self._db.execute("UPDATE url SET session = ? WHERE id = ?", (self._session, number))
             added.pending += 1
-        elif state in {State.FORGOTTEN, State.WITHHELD} or (
+        elif state == State.WITHHELD:
+            self._db.execute(_GIVE_BACK, (self._session, number))
+            self._claims.look_again()
+            added.again += 1
+        elif state == State.FORGOTTEN or (
             is_final and self._mode.refresh and generation != self._generation
         ):
-            self._db.execute(_PUT_BACK, (self._generation, self._session, number))
+            rank, source, line, extra, refusal = *row[5:8], row[13], row[15]
+            fields = rank, source, line, extra, refusal, self._generation, self._session, number
+            self._db.execute(_PUT_BACK, fields)
+            self._keep_secrets(number, job)
             self._claims.look_again()
             added.again += 1
         else:

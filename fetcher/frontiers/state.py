@@ -48,20 +48,22 @@ def open_state(path: Path, *, fsync: bool) -> sqlite3.Connection:
     Raises:
         StorageError: corrupt, foreign, newer than this program, or not accessible; the file is kept.
     """
-    is_new = not path.exists() or path.stat().st_size == 0
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        if path.stat().st_size == 0 and _has_content(path.with_name(path.name + "-wal")):
+            raise _unusable(path, sqlite3.DatabaseError("it is empty, and what belongs to it is not"))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from error
     try:
-        if is_new:
+        # Also what a kill in the middle of creating it left: SQLite has just rolled that back.
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             _create(connection)
         else:
             _check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
-        connection.execute("PRAGMA cache_size = -2000")
+        connection.execute("PRAGMA cache_size = -4000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.Error as error:
@@ -80,16 +82,24 @@ def read_state(path: Path) -> sqlite3.Connection:
         ConfigError: there is none.
         StorageError: corrupt, foreign or newer.
     """
-    if not path.exists():
+    try:
+        path.lstat()
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(
             f"{path.parent.parent} is not a run directory: it has no {path.parent.name}/{path.name}",
             hint="name the folder that was given to --output",
-        )
+        ) from error
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(path, error) from error
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
         _check(connection, path)
     except sqlite3.Error as error:
+        connection.close()
         raise _unusable(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -101,6 +111,13 @@ def storage_error(error: sqlite3.Error, doing: str) -> StorageError:
     return StorageError(
         f"{doing}: the state failed: {text}", hint="what was settled is safe; look at the disk"
     )
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _create(connection: sqlite3.Connection) -> None:

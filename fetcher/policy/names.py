@@ -41,10 +41,11 @@ _OWN_FOLDER = ".fetcher"
 _OWN_FILES = frozenset({"results.jsonl", "results.jsonl.1", "data.jsonl", "data.jsonl.1"})
 
 # An ordinary URL: every segment is portable as it stands. Groups: path, final slash, query.
+# No possessive groups: before 3.11.5 they match wrongly (python/cpython#106052).
 _CHAR = r"[A-Za-z0-9_~!$&'()+,;=@-]"
 _PLAIN = re.compile(
     rf"[a-z]+://[^/?]*+((?:/(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$)(?:[./]|$))"
-    rf"{_CHAR}++(?:\.++{_CHAR}++)*+)*+)(/?)(?:\?({_CHAR}++(?:\.++{_CHAR}++)*+))?"
+    rf"{_CHAR}++(?:\.++{_CHAR}++)*)*)(/?)(?:\?({_CHAR}++(?:\.++{_CHAR}++)*))?"
 ).fullmatch
 _PLAIN_CHARS = 240  # so that no segment, `index.html@` included, can be too long
 

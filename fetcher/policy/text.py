@@ -35,7 +35,7 @@ def visible(text: str, limit: int = 0) -> str:
 
 
 def visible_json(line: bytes) -> bytes:
-    r"""JSON with the same characters in its strings written as JSON's own escapes: the value stays as it is."""
+    r"""JSON with the same characters written as JSON's own escapes: the value stays as it is."""
     return _INVISIBLE.sub(_json_escape, line.decode()).encode()
 
 

@@ -296,17 +296,17 @@ async def test_a_host_that_pushes_back_is_asked_half_as_much_at_once():
 
 @in_virtual_time
 async def test_waits_in_a_held_hosts_queue_do_not_add_retries_after_a_restart(tmp_path):
-    first = Stage(
-        {A: [status(429, retry_after=5), Answer()], A + "1": status(500)}, folder=tmp_path, per_host=1, retries=2
-    )
-    virtual_loop().call_later(5.1, first.engine.stop, "SIGINT")
-    await first.run([A, A + "1"])
-    assert first.states() == {A: "done"}
-    made = len(first.backend.at(A + "1"))
-    assert made == 1
-    second = Stage({A + "1": status(500)}, folder=tmp_path, per_host=1, retries=2)
-    await second.run([A, A + "1"])
-    assert made + len(second.backend.hits) == 3
+    last = A + "4"
+    urls = [A + str(n) for n in range(5)]
+    busy = Answer(status=429, headers={"Retry-After": "5"}, header_s=0.1)
+    table = {urls[0]: [busy, Answer()], last: status(500)}
+    first = Stage(table, default=Answer(header_s=0.2), folder=tmp_path, per_host=4, retries=2)
+    virtual_loop().call_later(5.2, first.engine.stop, "SIGINT")
+    await first.run(urls)
+    assert first.backend.starts(last) == [5.1]
+    second = Stage({last: status(500)}, folder=tmp_path, per_host=4, retries=2)
+    await second.run(urls)
+    assert len(first.backend.at(last)) + len(second.backend.hits) == 3
 
 
 @in_virtual_time
