@@ -1,12 +1,14 @@
 """The run directory: where its parts lie, and the lock that keeps a second run out.
 
 Invariant: whoever holds the lock is the only one to write below `.fetcher`. The lock is the operating
-system's, so it is free as soon as its process is gone, however it went.
+system's, so it is free as soon as its process is gone, however it went. No link stands for `.fetcher` or
+what is emptied in it, so nobody else's files are touched.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -38,7 +40,9 @@ class RunDirectory:
         from filelock import FileLock, Timeout  # noqa: PLC0415  (only a run needs it)
 
         try:
-            self.parts.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.own)
+            _make_folder(self.parts)
             self.own.chmod(0o700)
             lock = FileLock(self._lock_path)
             try:
@@ -46,7 +50,9 @@ class RunDirectory:
             except Timeout:
                 raise self.in_use() from None
             self._lock = lock
-            self._pid_path.write_text(f"{os.getpid()}\n")
+            self._pid_path.unlink(missing_ok=True)
+            with self._pid_path.open("x") as file:  # never through a link
+                file.write(f"{os.getpid()}\n")
             self._clear_parts()
         except OSError as error:
             self.release()
@@ -94,3 +100,9 @@ class RunDirectory:
         for part in os.scandir(self.parts):
             if part.is_file(follow_symlinks=False):
                 Path(part.path).unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(exist_ok=True)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, and those are not followed", str(path))

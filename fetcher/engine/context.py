@@ -176,6 +176,8 @@ class Context:
             try:
                 observer.on_event(event)
             except Exception as error:  # noqa: BLE001  (whatever a foreign observer raises)
+                if observer not in self._observers:  # it was dropped while it was told of another's end
+                    continue
                 self._observers.remove(observer)
                 name = type(observer).__name__
                 self.emit(Notice("warning", f"{name} failed and is switched off: {error}"))

@@ -148,7 +148,7 @@ class Run:
         """Run to the end.
 
         Raises:
-            StorageError, ConfigError: the first that ended the run; what was settled is safe.
+            StorageError, ConfigError: what ended the run; what was settled is safe.
 
         Cancelling abandons what is in flight; it stays pending.
         """
@@ -165,7 +165,7 @@ class Run:
             withheld = (await context.frontier.counts()).withheld if context.frontier.is_durable else 0
             if withheld and self.stopped is None:
                 self._tell_withheld(withheld)
-            is_complete = self._input_ended and self._pending == 0 and self.stopped is None and not withheld
+            is_complete = self._input_ended and self._pending == 0 and self.stopped is None
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
             if group.split(FetcherError)[1] is not None:
                 raise
@@ -271,7 +271,8 @@ class Run:
         try:
             await self._feeder.run()
         except ConfigError as error:
-            if not (self._added.new or self._added.again or self._added.finals):
+            added = self._added
+            if not (added.new or added.again or added.pending or added.finals):
                 raise
             # What was read is fetched all the same; the run ends as one that was stopped.
             self.stopped = self.stopped or "input-failed"
@@ -420,7 +421,8 @@ class Run:
 
     async def _stop_at(self, deadline_s: float) -> None:
         await asyncio.sleep(deadline_s)
-        self.stop("deadline")
+        if not self.stopped:  # a second stop would cut the grace period short
+            self.stop("deadline")
 
     def _on_tick(self) -> None:
         """Once a second or so: is there room on the disk?"""
@@ -430,9 +432,9 @@ class Run:
             self.stop("disk-full")
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> FetcherError:
-    error: BaseException = group
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that says most: the first of ours, else the first of all."""
+    error: BaseException = group.subgroup(FetcherError) or group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, FetcherError)
     return error

@@ -156,7 +156,7 @@ class Scheduler:
 
     def reason_of(self, fetch: Fetch) -> str:
         """Why the host of a fetch kept it waiting; empty if it did not."""
-        return self._hosts[fetch.target.host].blocked_by
+        return self._hosts[fetch.target.host].blocked_by or ("rate" if self._rate is not None else "")
 
     def release(self, name: str, now: float) -> Host:
         """Give a slot of the host back."""

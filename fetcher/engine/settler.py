@@ -44,9 +44,13 @@ class Settler:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closing = False
+        self._is_over = False
 
     def put(self, outcome: Outcome) -> None:
         """Take an outcome. It is settled soon: with a full batch, after a moment, or at an idle end."""
+        if self._is_over:  # the run is failing: nobody will settle it
+            _let_go([outcome])
+            return
         waiting = self._waiting
         waiting.append(outcome)
         self._context.unsettled += 1
@@ -66,19 +70,30 @@ class Settler:
         self._wake.set()
 
     async def run(self) -> None:
-        """Settle batches until closed. Raises `StorageError` if store or frontier fail as a whole."""
-        while True:
-            if not self._waiting:
-                if self._is_closing:
-                    return
-                await self._wake.wait()
-            self._wake.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            batch, self._waiting = self._waiting, []
-            if batch:
-                await self._settle(batch)
+        """Settle batches until closed. Raises `StorageError` if store or frontier fail as a whole.
+
+        However it ends, no timer and no body of what was not settled is left.
+        """
+        try:
+            while True:
+                if not self._waiting:
+                    if self._is_closing:
+                        return
+                    await self._wake.wait()
+                self._wake.clear()
+                self._stop_timer()
+                batch, self._waiting = self._waiting, []
+                if batch:
+                    await self._settle(batch)
+        finally:
+            self._is_over = True
+            self._stop_timer()
+            _let_go(self._waiting)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _settle(self, batch: list[Outcome]) -> None:
         context = self._context
@@ -92,9 +107,7 @@ class Settler:
                         outcome.line = encode_record(outcome.record)
             await context.frontier.settle(batch)
         except BaseException:
-            for outcome in batch:
-                if outcome.body is not None:
-                    outcome.body.discard()
+            _let_go(batch)
             raise
         context.unsettled -= len(batch)
         for record in records:
@@ -124,3 +137,9 @@ class Settler:
                 record.message = visible(mask(stored.message))
             else:
                 record.path = stored
+
+
+def _let_go(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.body is not None:
+            outcome.body.discard()

@@ -24,7 +24,7 @@ from fetcher.errors import (
 from fetcher.events import HostHeld, Notice, Retrying
 from fetcher.model import Deferral, Outcome, Request, Response, Wait
 from fetcher.policy.cookies import ChainCookies
-from fetcher.policy.credentials import carry_credentials
+from fetcher.policy.credentials import Fields, carry_credentials
 from fetcher.policy.redirects import REDIRECTS, next_hop
 from fetcher.policy.retry import PUSHBACK, Again, Attempt, GiveUp
 from fetcher.policy.text import mask, visible
@@ -131,7 +131,9 @@ class Worker:
         if cookies is not None:
             cookie = cookies.header(target, context.clock.utc())
             if cookie:
-                headers += (("Cookie", cookie),)
+                headers = _with_cookie(headers, cookie)
+        if fetch.body is not None and not any(name.lower() == "content-type" for name, _ in headers):
+            headers += (("Content-Type", "application/x-www-form-urlencoded"),)  # as curl does
         proxy = None if policies.proxies.is_empty else policies.proxies.proxy_for(target)
         if proxy is not None:
             context.notice_once("info", _UNGUARDED)
@@ -145,7 +147,7 @@ class Worker:
             proxy=proxy,
         )
 
-    async def _headers(self, fetch: Fetch) -> tuple[tuple[str, str], ...]:
+    async def _headers(self, fetch: Fetch) -> Fields:
         """The headers of a hop that is not an ordinary first one."""
         job, target = fetch.job, fetch.target
         assert job.target is not None
@@ -365,7 +367,14 @@ class Worker:
         context.settle(outcome)
 
 
-def _conditions(fetch: Fetch) -> tuple[tuple[str, str], ...]:
+def _with_cookie(headers: Fields, cookie: str) -> Fields:
+    """The headers with one Cookie field: the user's own, if there is one, and then `cookie`."""
+    own = [value for name, value in headers if name.lower() == "cookie"]
+    rest = tuple((name, value) for name, value in headers if name.lower() != "cookie")
+    return (*rest, ("Cookie", "; ".join([*own, cookie])))
+
+
+def _conditions(fetch: Fetch) -> Fields:
     known = fetch.job.known
     assert known is not None
     conditions = []

@@ -304,9 +304,7 @@ class SqliteFrontier:
             self._db.execute(_GIVE_BACK, (self._session, number))
             self._claims.look_again()
             added.again += 1
-        elif state == State.FORGOTTEN or (
-            is_final and self._mode.refresh and generation != self._generation
-        ):
+        elif state == State.FORGOTTEN or (is_final and self._mode.refresh and generation != self._generation):
             rank, source, line, extra, refusal = *row[5:8], row[13], row[15]
             fields = rank, source, line, extra, refusal, self._generation, self._session, number
             self._db.execute(_PUT_BACK, fields)

@@ -84,7 +84,9 @@ def read_state(path: Path) -> sqlite3.Connection:
     """
     try:
         path.lstat()
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        # Without a log beside it the file is whole; to read it in any other way would leave a log there.
+        how = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(
             f"{path.parent.parent} is not a run directory: it has no {path.parent.name}/{path.name}",

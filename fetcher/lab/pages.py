@@ -98,7 +98,7 @@ def _article(number: int, titles: list[str]) -> Resource:
     fault: Literal["none", "busy", "reset"] = "none"
     if number % 100 == 23:
         fault = "reset"
-    elif number % 60 == 11:
+    elif number % 150 == 11:
         fault = "busy"
     return Resource(
         kind="page",

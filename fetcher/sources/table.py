@@ -31,11 +31,10 @@ class _Shape:
 
     def __init__(self, delimiter: str) -> None:
         other = f"[^{delimiter}]*+"
-        # A quote that closes is not one of a pair. No possessive groups: before 3.11.5 they match
-        # wrongly (python/cpython#106052).
-        quoted = '[^"]*+(?:""[^"]*+)*"(?!")'
+        # Atomic groups, because possessive ones match wrongly before 3.11.5 (python/cpython#106052).
+        quoted = '(?>(?:[^"]++|"")*)"'
         field = f'(?:"{quoted}{other}|(?!"){other})'
-        more = f"(?:{delimiter}{field})*"
+        more = f"(?>(?:{delimiter}{field})*)"
         self.delimiter = delimiter
         self.is_whole = re.compile(f"{field}{more}").fullmatch
         self.is_closed_by = re.compile(f"{quoted}{other}{more}").fullmatch

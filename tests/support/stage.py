@@ -74,6 +74,7 @@ class Stage:
         self.diary = Diary()
         self.folder = folder
         self.begun = self.clock.now()
+        self.bystanders = asyncio.all_tasks()
         self.ended = 0.0
         self.on_start: Callable[[Hit], None] = lambda _: None
         self._executor: ThreadPoolExecutor | None = None
@@ -188,7 +189,7 @@ async def assert_nothing_left(stage: Stage) -> None:
     loop = asyncio.get_running_loop()
     context = stage.engine._context
     scheduler = context.scheduler
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert asyncio.all_tasks() - stage.bystanders - {asyncio.current_task()} == set()
     if isinstance(loop, VirtualLoop):
         assert loop.timers() == []
     assert stage.backend.active == 0
