@@ -261,13 +261,18 @@ def large(scale: Scale, folder: Path) -> Findings:
                 fetcher("get", f"{address}/small", "-O", str(out)),
                 after=after("small"),
             ),
+            Contender(
+                "curl -o, 64 MB",
+                ["curl", "-sS", "-o", str(out), f"{address}/small"],
+                after=after("small"),
+            ),
         ]
         usages = interleaved(contenders, scale.rounds)
-    ours, curl, short = (usages[contender.name] for contender in contenders)
+    ours, curl, short, curl_short = (usages[contender.name] for contender in contenders)
     rate_ratios = ratios([run.wall_s for run in curl], [run.wall_s for run in ours])
     rows = []
     for name, runs in usages.items():
-        megabytes = 64 if runs is short else scale.large_mb
+        megabytes = 64 if runs in (short, curl_short) else scale.large_mb
         rows.append(
             [
                 name,
@@ -279,6 +284,15 @@ def large(scale: Scale, folder: Path) -> Findings:
         )
     columns = ["program", "MB/s", "whole s", "CPU s", "peak MB"]
     findings = Findings([table(f"One body of {scale.large_mb} MB", columns, rows)])
+    ours_more, curl_more = (
+        median(run.wall_s for run in long) - median(run.wall_s for run in brief)
+        for long, brief in ((ours, short), (curl, curl_short))
+    )
+    if ours_more > 0:
+        alone = curl_more / ours_more
+        findings.texts.append(
+            f"Start-up apart (the large body less the small one): {alone:.2f} × curl's rate\n"
+        )
     growth = median(run.peak_mb for run in ours) / median(run.peak_mb for run in short)
     findings.goals = [
         Goal(f"one body of {scale.large_mb} MB against curl", 0.8, " ×", median(rate_ratios), is_least=True),

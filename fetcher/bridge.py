@@ -8,6 +8,7 @@ executor. Context variables are carried over both ways. No signal handler is ins
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import contextvars
 import functools
@@ -154,7 +155,7 @@ def iterate(make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     """An async iterator as a plain one: its loop runs in a thread of its own, also between items.
 
     `make` is called in that thread. The next item is asked for when this one is done with. Leaving the
-    loop early closes the iterator and ends the thread.
+    loop early closes the iterator and ends the thread; so does the end of the program.
     """
     if _is_in_loop():
         raise RuntimeError("a loop is running in this thread: use 'async for' instead of 'for'")
@@ -191,8 +192,16 @@ def iterate(make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
         finally:
             _close(loop)
 
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+
     task = loop.create_task(pump(), context=contextvars.copy_context())
-    thread = threading.Thread(target=drive, name="fetcher-stream")
+    # Not a daemon, it would keep a program from ending that holds an iterator half way; only a daemon, it
+    # could never end once the interpreter does.
+    thread = threading.Thread(target=drive, name="fetcher-stream", daemon=True)
+    atexit.register(stop)
     thread.start()
     try:
         while True:
@@ -204,6 +213,5 @@ def iterate(make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
                 return
             yield item
     finally:
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        atexit.unregister(stop)
+        stop()

@@ -6,10 +6,13 @@ was not is a defect, exit 70, with the trace in a file.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -26,6 +29,11 @@ COMMANDS = {
 REPORT_TO = "the project's issue tracker"
 
 USAGE, IN_USE, STORAGE, DEFECT = 2, 3, 5, 70
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has gone. A broken pipe by its own name is click's, which makes it exit 1."""
 
 
 class Commands(click.Group):
@@ -39,6 +47,12 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"fetcher.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -57,7 +71,25 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
-    sys.exit(_run(arguments))
+    _open_streams()
+    code = _run(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # it was told by the code; at exit the interpreter would have its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Put the null device where the caller closed a stream: else the next file or socket takes its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, and those below are open
+            if number:
+                setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115  (a descriptor)
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -82,20 +114,21 @@ def _run(arguments: list[str] | None) -> int:
         return _say(error.message, error.hint, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        return broken_pipe()
+    except (BrokenPipeError, ReaderGone):
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in FULL:
+            return _defect(error)
+        return _say(f"cannot write the output: {error.strerror}", "", STORAGE)
     except Exception as error:  # noqa: BLE001  (whatever it is, the user gets a line and not a trace)
         return _defect(error)
     return code if isinstance(code, int) else 0
 
 
-def broken_pipe() -> int:
-    """Whoever read our output has gone: say nothing, and let nothing be written at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 128 + signal.SIGPIPE
-
-
 def _usage(error: click.UsageError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return USAGE
     name = error.ctx.command_path if error.ctx is not None else "fetcher"
     return _say(error.format_message(), f"see {name} --help", USAGE)
 
@@ -103,9 +136,10 @@ def _usage(error: click.UsageError) -> int:
 def _say(message: str, hint: str, code: int) -> int:
     from fetcher.policy.text import mask, visible
 
-    print(f"fetcher: {visible(mask(message))}", file=sys.stderr)
-    if hint:
-        print(f"  {visible(mask(hint))}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # whoever can't be told is told by the code
+        print(f"fetcher: {visible(mask(message))}", file=sys.stderr)
+        if hint:
+            print(f"  {visible(mask(hint))}", file=sys.stderr)
     return code
 
 
@@ -116,8 +150,6 @@ def _defect(error: Exception) -> int:
     from fetcher.policy.text import mask
 
     trace = mask(traceback.format_exc())
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
     what = traceback.format_exception_only(error)[-1].strip()
     with tempfile.NamedTemporaryFile(
         "w", prefix="fetcher-defect-", suffix=".txt", delete=False, encoding="utf-8"

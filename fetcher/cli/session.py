@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import shlex
 import signal
@@ -20,13 +21,15 @@ from fetcher.observers.lines import LineDisplay, QuietObserver, VerboseLines, ca
 from fetcher.observers.log import LogObserver
 from fetcher.observers.records import JsonRecords
 from fetcher.observers.summary import summary_lines
-from fetcher.policy.text import is_secret_header, mask
+from fetcher.policy.credentials import HARMLESS
+from fetcher.policy.text import mask
 from fetcher.ports import Observer, Source
 from fetcher.settings import Settings
 
 T = TypeVar("T")
 
 BROKEN_PIPE = "broken pipe"
+OUTPUT_FAILED = "output-failed"
 SIGNALS = {name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")}
 STOPPED_CLEANLY, STORAGE = 4, 5
 WORDS = {
@@ -34,6 +37,7 @@ WORDS = {
     "max-failures": "as many URLs failed as --max-failures allows",
     "disk-full": "the disk has less room than --min-free keeps",
     "input-failed": "the input could not be read to its end",
+    OUTPUT_FAILED: "standard output could not be written",
 }
 _FILES_BESIDE = 64  # descriptors for the state, part files and what Python needs
 
@@ -59,6 +63,9 @@ class Pipe:
         except BrokenPipeError:
             self._stop(BROKEN_PIPE)
             self._stop(BROKEN_PIPE)
+            raise
+        except OSError:
+            self._stop(OUTPUT_FAILED)
             raise
 
 
@@ -144,7 +151,7 @@ def exit_code(summary: Summary) -> int:
         return 128 + int(SIGNALS[stopped])
     if stopped == BROKEN_PIPE:
         return 128 + signal.SIGPIPE
-    if stopped == "disk-full":
+    if stopped in {"disk-full", OUTPUT_FAILED}:
         return STORAGE
     if stopped in {"deadline", "max-failures"}:
         return STOPPED_CLEANLY
@@ -179,13 +186,13 @@ def _summary(
         download.snapshot(),
         stopped=None if stopped is None else WORDS.get(stopped, stopped),
         continue_command=command if stopped is not None or summary.pending else None,
-        retry_command=retry_command if summary.errors and not stopped else None,
+        retry_command=retry_command if summary.failed and not stopped else None,
         directory=str(download.directory.root),
     )
 
 
 def _print(lines: Sequence[str]) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         for line in lines:
             print(line, file=sys.stderr)
 
@@ -193,19 +200,34 @@ def _print(lines: Sequence[str]) -> None:
 def shown_command(arguments: Sequence[str], *, without: Sequence[str] = (), extra: Sequence[str] = ()) -> str:
     """The command that was given, to be shown and typed again; secrets are left out as `…`."""
     kept: list[str] = []
-    hides_next = ""
+    kind = ""  # of the option whose value is the next argument
     for argument in arguments:
-        if argument in without:
-            continue
-        shown = mask(argument)
-        if hides_next:
-            name = argument.partition(":")[0]
-            if hides_next in {"-u", "--user"}:
-                shown = "…"
-            elif is_secret_header(name):
-                shown = f"{name}: …"
-        hides_next = argument if argument in {"-u", "--user", "-H", "--header"} else ""
-        if argument.startswith(("--user=", "-u")) and len(argument) > 2:
-            shown = argument[:2] + "…" if not argument.startswith("--") else "--user=…"
-        kept.append(shown)
+        if kind:
+            kept.append(_without_secret(kind, argument))
+            kind = ""
+        elif found := _SECRET_OPTION.fullmatch(argument):
+            kind = found["short"] or found["long"]
+            if found["value"]:
+                kept.append(found["option"] + _without_secret(kind, found["value"]))
+                kind = ""
+            else:
+                kept.append(argument)
+        elif argument not in without:
+            kept.append(mask(argument))
     return shlex.join([*kept, *(word for word in extra if word not in kept)]).replace("'…'", "…")
+
+
+# Behind other short options too, and with the value attached.
+_SECRET_OPTION = re.compile(
+    r"(?P<option>-[qv46]*(?P<short>[uH])|--(?P<long>user|header|data)(?:=|$))(?P<value>.*)", re.DOTALL
+)
+
+
+def _without_secret(kind: str, value: str) -> str:
+    """The value of an option that may hold a secret, as far as it may be shown."""
+    if kind == "data" and value.startswith("@"):
+        return value
+    name, colon, _ = value.partition(":")
+    if kind not in {"H", "header"} or not colon:
+        return "…"
+    return value if name.strip().lower() in HARMLESS else f"{name}: …"

@@ -90,12 +90,7 @@ async def _fetch_one(settings: Settings, url: str) -> int:
         signals = stack.enter_context(contextlib.ExitStack())
         handle_signals(run.stop, signals)
         task = asyncio.create_task(run.run([Arguments([url])]))
-        try:
-            return exit_code(await task)
-        except ExceptionGroup as group:
-            if group.subgroup(BrokenPipeError) is None:
-                raise
-            raise BrokenPipeError from group
+        return exit_code(await task)
 
 
 def _folder_of(path: Path) -> str | None:

@@ -149,10 +149,12 @@ class Run:
 
         Raises:
             StorageError, ConfigError: what ended the run; what was settled is safe.
+            Exception: what a source raised, or a defect; as itself, never in a group.
 
         Cancelling abandons what is in flight; it stays pending.
         """
         context = self._context
+        failures: list[BaseException] = []
         self._started = context.clock.now()
         is_complete = False
         withheld = 0
@@ -160,6 +162,7 @@ class Run:
             counts = await context.frontier.open()
             self._pending = self._left = counts.pending
             context.emit(RunStarted(counts.pending))
+            self._on_tick()
             async with asyncio.TaskGroup() as tasks:
                 await self._conduct(tasks, sources)
             withheld = (await context.frontier.counts()).withheld if context.frontier.is_durable else 0
@@ -167,12 +170,12 @@ class Run:
                 self._tell_withheld(withheld)
             is_complete = self._input_ended and self._pending == 0 and self.stopped is None
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
-            if group.split(FetcherError)[1] is not None:
-                raise
-            raise _first(group) from None
+            failures.append(_first(group))
         finally:
             context.scheduler.close()
             await context.frontier.aclose(complete=is_complete)
+        if failures:
+            raise failures.pop()  # out here, so that its own cause stays what it was
         final = self.snapshot()
         context.emit(RunEnded(final, self.stopped))
         return Summary(
@@ -206,8 +209,13 @@ class Run:
             if len(workers) >= plan.concurrency or context.is_stopping:
                 return False
             worker = Worker(context)
+            work = worker.run()
+            try:
+                workers.add(tasks.create_task(work))
+            except RuntimeError:  # the group is ending: another task of it failed
+                work.close()
+                return False
             self._watches.append(worker.watch)
-            workers.add(tasks.create_task(worker.run()))
             return True
 
         context.spawn = spawn
@@ -433,8 +441,10 @@ class Run:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that says most: the first of ours, else the first of all."""
-    error: BaseException = group.subgroup(FetcherError) or group
+    """The error that ended the run; one that is not ours goes first, for it is a defect or the caller's."""
+    ours, others = group.split(FetcherError)
+    error: BaseException | None = others or ours
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    assert error is not None
     return error

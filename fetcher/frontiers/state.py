@@ -50,8 +50,7 @@ def open_state(path: Path, *, fsync: bool) -> sqlite3.Connection:
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        if path.stat().st_size == 0 and _has_content(path.with_name(path.name + "-wal")):
-            raise _unusable(path, sqlite3.DatabaseError("it is empty, and what belongs to it is not"))
+        _check_log(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from error
@@ -84,6 +83,7 @@ def read_state(path: Path) -> sqlite3.Connection:
     """
     try:
         path.lstat()
+        _check_log(path)
         # Without a log beside it the file is whole; to read it in any other way would leave a log there.
         how = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
@@ -115,11 +115,11 @@ def storage_error(error: sqlite3.Error, doing: str) -> StorageError:
     )
 
 
-def _has_content(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except FileNotFoundError:
-        return False
+def _check_log(path: Path) -> None:
+    """Refuse an empty state beside a log that is not: SQLite would throw the log away."""
+    log = path.with_name(path.name + "-wal")
+    if path.stat().st_size == 0 and log.exists() and log.stat().st_size:
+        raise sqlite3.DatabaseError(f"it is empty, and {log.name} is not")
 
 
 def _create(connection: sqlite3.Connection) -> None:

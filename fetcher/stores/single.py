@@ -34,7 +34,8 @@ class SingleStore:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise StorageError(f"cannot write {self._target}: {error.strerror}") from error
+            where = self._target if isinstance(self._target, Path) else "standard output"
+            raise StorageError(f"cannot write {where}: {error.strerror}") from error
 
     def _put(self, body: Body) -> str | None:
         target = self._target

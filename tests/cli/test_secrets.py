@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ USER, HEADER, INURL, ENTRY, COOKIE = (
 
 
 @pytest.fixture
-def told(program: Program, make_site: MakeSite) -> Iterator[tuple[Site, list[str]]]:
+def told(program: Program, make_site: MakeSite) -> tuple[Site, list[str]]:
     """A site whose /r redirects to another host, and a command line full of secrets for the first."""
     site = make_site(3, hosts=("127.0.0.2",))
     other = quote(site.url("/p/2", host="127.0.0.2"))
@@ -76,7 +76,7 @@ def told(program: Program, make_site: MakeSite) -> Iterator[tuple[Site, list[str
     )
     jar = program.folder / "home" / "cookies.txt"
     jar.write_text(f"# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\t{COOKIE}\n")
-    yield (
+    return (
         site,
         [
             *("get", "-i", "list.jsonl", "-o", "out", "--private-addresses", "allow", "--retries", "0"),

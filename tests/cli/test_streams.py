@@ -204,3 +204,64 @@ def test_the_files_of_the_state_are_readable_by_their_owner_only(program: Progra
     own = program.folder / "out" / ".fetcher"
     assert stat.S_IMODE(own.stat().st_mode) == 0o700
     assert stat.S_IMODE((own / "state.db").stat().st_mode) == 0o600
+
+
+def test_output_that_cannot_be_written_is_an_error_of_storage(program: Program, make_site: MakeSite) -> None:
+    site = make_site(200)
+    command = listing(program, site)
+    assert program.run(*command).code == 0
+    for arguments in (
+        ("status", "out"),
+        ("status", "out", "--json"),
+        ("config",),
+        (*command, "--dry-run", "--restart"),
+        ("get", site.url("/p/0"), "-O", "-"),
+        (*command, "--json", "--restart"),
+    ):
+        with open("/dev/full", "wb") as full, program.start(*arguments, stdout=full) as run:
+            ended = run.end()
+        assert ended.code == 5, arguments
+        assert "Traceback" not in ended.err
+        assert "Exception ignored" not in ended.err
+        assert "No space left on device" in ended.err
+    assert program.run(*command).code == 0
+
+
+def test_standard_error_that_cannot_be_written_changes_no_exit_code(program: Program, site: Site) -> None:
+    command = listing(program, site)
+    for arguments, code in ((command, 0), ((*command, site.url("/gone")), 1), (("get",), 2)):
+        with open("/dev/full", "wb") as full, program.start(*arguments, stderr=full) as run:
+            assert run.end().code == code, arguments
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_streams_that_the_caller_closed_are_nobodys(
+    program: Program, site: Site, closed: tuple[int, ...]
+) -> None:
+    command = listing(program, site, site.url("/gone"))
+    redirect = " ".join(f"{number}>&-" for number in closed)
+    with program.start(*command, "--json", redirect=redirect) as run:
+        ended = run.end()
+    assert ended.code == 1
+    assert len(records(program.folder / "out")) == 11
+    if 1 not in closed:
+        assert len(ended.lines) == 11
+    if closed == (1,):
+        assert "done" in ended.err
+
+
+def test_a_run_in_pythons_development_mode_warns_of_nothing(program: Program, make_site: MakeSite) -> None:
+    site = make_site(30)
+    command = listing(
+        program, site, site.url("/gone"), site.url("/redirect/2"), site.url("/fail/1/x"), "nonsense"
+    )
+    for arguments in (
+        command[:-2],
+        (*command, "--refresh"),
+        ("get", site.url("/p/0"), "-O", "-"),
+        ("status", "out"),
+    ):
+        ended = program.run(*arguments, variables={"PYTHONDEVMODE": "1"})
+        assert "Warning" not in ended.err, ended.err
+        assert "was never" not in ended.err
+        assert "Exception ignored" not in ended.err

@@ -1,4 +1,4 @@
-"""A pytest plugin: with `--no-skips` a test that is skipped has failed, so that none goes missing unseen.
+"""A pytest plugin: tests marked `nginx` are skipped where it is missing; with `--no-skips` a skip is a failure.
 
 Loaded by name (`-p support.noskips`), with this folder's parent on PYTHONPATH. A test that is expected to
 fail (xfail) is not a skip.
@@ -6,6 +6,8 @@ fail (xfail) is not a skip.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Generator
 
 import pytest
@@ -13,6 +15,13 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test has failed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
+        for item in items:
+            if item.get_closest_marker("nginx"):
+                item.add_marker(pytest.mark.skip(reason="nginx is not installed"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -80,16 +80,18 @@ class Program:
         return Ended(_shell_code(done.returncode), done.stdout, done.stderr)
 
     @contextmanager
-    def start(self, *arguments: str | Path, **options: Any) -> Iterator[Running]:
+    def start(self, *arguments: str | Path, redirect: str = "", **options: Any) -> Iterator[Running]:
         """A run under way; whatever happens, it is gone when the block is left.
 
-        Standard error goes to a file, so that it can be read meanwhile. `options` are those of `Popen`.
+        Standard error goes to a file, so that it can be read meanwhile. `redirect` is what a shell would
+        do with the streams (`2>&-`), `options` are those of `Popen`.
         """
+        command = [*COMMAND, *map(str, arguments)]
+        if redirect:
+            command = ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", *command]
         with tempfile.NamedTemporaryFile(prefix="stderr-") as said:
             chosen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": said, **options}
-            process = subprocess.Popen(
-                [*COMMAND, *map(str, arguments)], cwd=self.folder, env=self.environment, **chosen
-            )
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, **chosen)
             try:
                 yield Running(process, Path(said.name))
             finally:
