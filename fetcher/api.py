@@ -149,9 +149,12 @@ class Stream:
         return self._results()
 
     def __iter__(self) -> Iterator[Result]:
+        if self._owner is not None:  # its connections belong to the loop that opened it
+            raise RuntimeError("iterate the stream of a Fetcher by 'async for', or use fetcher.stream(…)")
         return iterate(self._results)
 
-    async def _results(self) -> AsyncGenerator[Result]:
+    async def _results(self, positions: list[int] | None = None) -> AsyncGenerator[Result]:
+        """The results; `positions` gets the place in the input of each, from 1."""
         settings = self._settings
         clock = compose.MonotonicClock()
         ended: deque[Outcome] = deque()
@@ -167,8 +170,9 @@ class Stream:
                 stack.push_async_callback(backend.aclose)
             else:
                 backend = self._owner.backend
+            batch = min(_MOST_PULLED, max(1, settings.concurrency // 2))
             run = Run(
-                compose.make_plan(settings, ahead=2 * settings.concurrency, keeps_bodies=True),
+                compose.make_plan(settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True),
                 Ports(
                     backend=backend, frontier=MemoryFrontier(distinct=False), store=NoneStore(), clock=clock
                 ),
@@ -177,8 +181,7 @@ class Stream:
                 compose.make_intake(settings),
                 deliver=deliver,
             )
-            source = IterableSource(self._urls, batch=min(_MOST_PULLED, max(1, settings.concurrency // 2)))
-            task = asyncio.create_task(run.run([source]))
+            task = asyncio.create_task(run.run([IterableSource(self._urls, batch=batch)]))
             task.add_done_callback(lambda _: wake.set())
             if self._owner is not None:
                 self._owner.adopt(task)
@@ -187,10 +190,14 @@ class Stream:
                     while ended:
                         outcome = ended.popleft()
                         assert isinstance(outcome.record, Result)
+                        if positions is not None:
+                            positions.append(outcome.job.id)
                         yield outcome.record
                         run.taken(outcome)
                     if task.done():
-                        await task
+                        if task.cancelled():
+                            raise RuntimeError("the Fetcher was closed while this stream was read")
+                        task.result()
                         return
                     wake.clear()
                     await wake.wait()
@@ -260,8 +267,8 @@ class Fetcher:
     ) -> Summary:
         """Download into a run directory, as `fetcher get` does: files, `results.jsonl`, and the state.
 
-        The same call continues what was interrupted. `directory` is `output` of the settings unless
-        given. Awaited inside a running loop; in plain code it returns the summary.
+        The same call continues what was interrupted. `directory` is `downloads` unless given. Awaited
+        inside a running loop; in plain code it returns the summary.
 
         Raises:
             DirectoryInUse: another run holds the directory.
@@ -273,7 +280,18 @@ class Fetcher:
         if directory is not None:
             settings = msgspec.structs.replace(settings, output=os.fspath(directory))
         source = IterableSource([os.fspath(urls)] if isinstance(urls, str | os.PathLike) else urls, batch=256)
-        return await Download(settings, backend=self._backend).run([source])
+        run = Download(settings, backend=self._backend).run([source])
+        if self._backend is None:
+            return await run
+        task = asyncio.create_task(run)
+        self.adopt(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                raise
+            raise RuntimeError("the Fetcher was closed during this download") from None
 
 
 def stream(urls: Urls, **settings: Any) -> Stream:
@@ -305,11 +323,11 @@ async def fetch_all(urls: Urls, **settings: Any) -> list[Result]:
     Everything stays in memory: use `stream` for more than that holds. Cancelling abandons all.
     """
     results: list[Result] = []
-    async with contextlib.aclosing(stream(urls, **settings)._results()) as ended:
+    positions: list[int] = []
+    async with contextlib.aclosing(stream(urls, **settings)._results(positions)) as ended:
         async for result in ended:
             results.append(result)  # noqa: PERF401  (the body of each is kept while the next is awaited)
-    results.sort(key=lambda result: result.line or 0)
-    return results
+    return [results[n] for n in sorted(range(len(results)), key=positions.__getitem__)]
 
 
 def _for_streams(settings: Settings, given: Mapping[str, Any]) -> Settings:
@@ -319,10 +337,18 @@ def _for_streams(settings: Settings, given: Mapping[str, Any]) -> Settings:
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end, whatever that is."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, FetcherError):
-        await task
+    """Cancel a task and wait for its end, whatever that is; a cancellation of our own is raised then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.cancelled():
+        task.exception()  # seen: whoever reads the results has had it
+    if cancelled is not None:
+        raise cancelled
 
 
 __all__ = [

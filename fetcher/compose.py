@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import inspect
 import os
 import random
 import shutil
@@ -38,7 +39,12 @@ from fetcher.settings import Settings, deadline_seconds
 if TYPE_CHECKING:
     from fetcher.stores.files import FilesStore
 
-BACKENDS = {"asyncio": "fetcher.backends.aio:AioBackend"}
+BACKENDS = {
+    "asyncio": "fetcher.backends.aio:AioBackend",
+    "curl": "fetcher.backends.curl:CurlBackend",
+    "threads": "fetcher.backends.blocking:ThreadsBackend",
+    "sync": "fetcher.backends.blocking:SyncBackend",
+}
 STORES = {"files": "fetcher.stores.files:FilesStore", "none": "fetcher.stores.none:NoneStore"}
 
 BYTE_BUDGET = 64 * 1024 * 1024
@@ -68,6 +74,12 @@ def make_backend(settings: Settings) -> Backend:
         path = getattr(settings, key)
         if path is not None and not Path(path).is_file():
             raise ConfigError(f"{key}: cannot read {path}", hint="name a PEM file")
+    options: dict[str, Any] = {}
+    parameters = inspect.signature(cls).parameters
+    if "http" in parameters:
+        options["http"] = settings.http
+    if "concurrency" in parameters:  # it has something to make for each exchange
+        options["concurrency"] = settings.concurrency
     backend: Backend = cls(
         connect_timeout_s=settings.connect_timeout,
         user_agent=user_agent(settings),
@@ -76,6 +88,7 @@ def make_backend(settings: Settings) -> Backend:
         ca_file=settings.ca_file,
         client_cert=settings.client_cert,
         insecure=settings.insecure,
+        **options,
     )
     versions = {"auto": None, "1.1": "1.1", "2": "2", "3": "3"}[settings.http]
     if versions is not None and versions not in backend.traits.http_versions:

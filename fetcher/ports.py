@@ -17,13 +17,18 @@ from fetcher.model import Added, Counts, Entry, Job, Outcome, Record, Request, R
 
 
 class Traits(msgspec.Struct, frozen=True):
-    """What a backend can do. `most_exchanges` bounds concurrency; None is no bound of its own."""
+    """What a backend can do. `most_exchanges` bounds concurrency; None is no bound of its own.
+
+    `sees_fragments` says that it knows of bytes that make no whole header line, and of those that follow a
+    chunked body in its last packet.
+    """
 
     name: str
     is_cancellable: bool = True
     streams: bool = True
     http_versions: frozenset[str] = frozenset({"1.1"})
     most_exchanges: int | None = None
+    sees_fragments: bool = True
 
 
 class BodyWriter(Protocol):

@@ -33,6 +33,8 @@ async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable
     intake = compose.make_intake(settings)
     total = Added()
     async with contextlib.AsyncExitStack() as stack:
+        for source in sources:
+            stack.push_async_callback(source.aclose)
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-")))
         if directory.state.exists():
             _copy_state(directory.state, copy / "state.db")
@@ -53,7 +55,6 @@ async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable
         for source in sources:
             async for entries in source:
                 _sum_up(total, await frontier.add([intake.job_of(entry) for entry in entries]))
-            await source.aclose()
         while jobs := await frontier.claim(_AT_ONCE, per_host=_AT_ONCE, now=0.0):
             for job in jobs:
                 show(job)

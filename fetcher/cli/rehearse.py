@@ -20,7 +20,7 @@ _MOST_REFUSED = 20
 def run_rehearsal(settings: Settings, sources: Sequence[Source]) -> int:
     """Print `path<TAB>URL` of what would be fetched on standard output, and the count of it after."""
     refused: list[Job] = []
-    found: Counter[str] = Counter()
+    found = Counter({"to fetch": 0, "refused": 0})
 
     def show(job: Job) -> None:
         if job.refusal is not None:

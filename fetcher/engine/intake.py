@@ -40,11 +40,18 @@ class Intake:
                 job.secret = target.userinfo
                 job.target = Target(target.url, target.scheme, target.name, target.port, target.host)
             if (
-                entry.method or entry.headers or entry.meta or entry.body or entry.name or entry.sha256
-            ):  # fmt: skip
+                entry.method
+                or entry.headers
+                or entry.meta
+                or entry.body is not None
+                or entry.name
+                or entry.sha256
+            ):
                 self._add_extra(entry, job)
         except Refused as refused:
             return _refused(entry, refused.slug, refused.message)
+        except UnicodeEncodeError:
+            return _refused(entry, "bad-entry", "not UTF-8")
         return job
 
     def _add_extra(self, entry: Entry, job: Job) -> None:

@@ -90,9 +90,8 @@ class Recorder:
             if state == "done":
                 record.bytes = body.length
                 record.sha256 = body.sha256 or None
-        if isinstance(record, Result):
-            if response is not None:
-                record.headers = response.headers
+        if isinstance(record, Result) and response is not None:  # without one the body is not whole
+            record.headers = response.headers
             if body is not None:
                 record.body = body.data() or b""
         return record

@@ -66,6 +66,9 @@ class Run:
         deliver: Callable[[Outcome], None] | None = None,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
+        most = ports.backend.traits.most_exchanges
+        if most is not None and most < plan.concurrency:
+            plan = msgspec.structs.replace(plan, concurrency=most)
         self._plan = plan
         self._ports = ports
         self._deliver = deliver

@@ -20,6 +20,7 @@ from fetcher.errors import (
     ProtocolBroken,
     RedirectFailed,
     Refused,
+    StorageError,
 )
 from fetcher.events import HostHeld, Notice, Retrying
 from fetcher.model import Deferral, Outcome, Request, Response, Wait
@@ -74,7 +75,10 @@ class Worker:
         try:
             response = await context.backend.exchange(request, body)
             await body.finish()
-        except (ExchangeError, Refused) as failure:
+        except (ExchangeError, Refused, StorageError) as failure:
+            if isinstance(failure, StorageError) and failure.systemic:
+                body.discard()
+                raise
             if body.is_cut:  # of an error's page, as much was kept as is wanted
                 response = body.response
             else:
@@ -360,7 +364,7 @@ class Worker:
             fetch, "failed", utc, response=response, body=body, error=slug, message=message
         )
         outcome = Outcome(job=fetch.job, record=record, history=fetch.history)
-        if context.recorder.keeps_bodies:
+        if context.recorder.keeps_bodies and response is not None:
             outcome.body = body
         else:
             body.discard()

@@ -5,7 +5,8 @@ claimed row is in `_held` until it is settled; no host has more than `per_host` 
 hosts of a rank goes on where it ended, so every host has its turn.
 
 Choosing reads the index alone, a share's worth past the host last served: one large host or several
-small ones to a statement. The rows of all that was chosen come in one more.
+small ones to a statement. The rows of all that was chosen come in one more. A rank that only full hosts
+have is passed over, and that there is nothing but full hosts is looked up once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import operator
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -26,10 +28,12 @@ _OF_HOST = "SELECT id FROM url WHERE state = 0 AND rank = ? AND host = ? AND id 
 _ROWS = """SELECT id, rank, url, given, host, source, line, parent, depth, extra, attempts, waited,
  not_before, history, path, is_foreign, error, bytes, sha256, etag, last_modified
  FROM (SELECT value AS number FROM json_each(?)) AS chosen CROSS JOIN url ON url.id = chosen.number"""
-_NEXT_RANK = "SELECT min(rank) FROM url WHERE state = 0 AND rank > ?"
+_FIRST_RANK = "SELECT min(rank) FROM url WHERE state = 0"
+_NEXT_RANK = """SELECT rank FROM url WHERE state = 0 AND rank > ?
+ AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY rank LIMIT 1"""
 
 _LEAST_SHARE = 8
-_BELOW_ALL = -(2**62)
+_MOST_REMEMBERED = 50_000  # a list may have a rank for each URL
 
 _encode = msgspec.json.Encoder().encode
 _decode_extra = msgspec.json.Decoder(Extra).decode
@@ -50,11 +54,20 @@ class Claims:
         self._last: dict[tuple[int, int], int] = {}  # (rank, host): the last id claimed
         self._turn: dict[int, int] = {}  # rank: the host that was served last
         self._hosts_met: dict[int, int] = {}  # rank: hosts in the last walk that came full circle
+        self._per_host = 0
+        self._full: set[int] = set()  # hosts with `per_host` held
+        self._barren: tuple[int, frozenset[int]] | None = None  # above that rank, these hosts have it all
 
     def claim(self, limit: int, per_host: int) -> list[Job]:
         """Up to `limit` jobs that are pending and not claimed."""
+        if per_host != self._per_host:
+            self._per_host = per_host
+            self._full = {host for host, held in self._held.items() if host and len(held) >= per_host}
+        for remembered in (self._last, self._turn, self._hosts_met):
+            if len(remembered) > _MOST_REMEMBERED:
+                remembered.clear()
         chosen: list[int] = []
-        rank = self._next_rank(_BELOW_ALL)
+        rank = self._db.execute(_FIRST_RANK).fetchone()[0]
         while rank is not None and len(chosen) < limit:
             share = max(_LEAST_SHARE, limit // max(1, self._hosts_met.get(rank, 1)))
             before = -1
@@ -62,7 +75,8 @@ class Claims:
                 before = len(chosen)
                 self._walk(rank, share, limit, per_host, chosen)
                 share *= 2
-            rank = self._next_rank(rank)
+            if len(chosen) < limit:
+                rank = self._next_rank(rank)
         if not chosen:
             return []
         return [self._job(row) for row in self._db.execute(_ROWS, (_encode(chosen).decode(),))]
@@ -73,6 +87,7 @@ class Claims:
         host = 0 if target is None else self._labels.host(target.host)
         held = self._held[host]
         rank = held.pop(job.id)
+        self._full.discard(host)
         if not held:
             del self._held[host]
             self._last.pop((rank, host), None)
@@ -80,9 +95,23 @@ class Claims:
     def look_again(self) -> None:
         """Rows were put back: some may lie before those that were claimed last."""
         self._last.clear()
+        self._barren = None
+
+    def were_added(self, hosts: Iterable[int]) -> None:
+        """There are new rows, of these hosts."""
+        if self._barren is not None and not self._barren[1].issuperset(hosts):
+            self._barren = None
 
     def _next_rank(self, above: int) -> int | None:
-        rank: int | None = self._db.execute(_NEXT_RANK, (above,)).fetchone()[0]
+        """The next rank in which a host has rows that is not full."""
+        barren = self._barren
+        if barren is not None and above >= barren[0] and self._full.issuperset(barren[1]):
+            return None
+        found = self._db.execute(_NEXT_RANK, (above, _encode(list(self._full)).decode())).fetchone()
+        if found is None:
+            self._barren = above, frozenset(self._full)
+            return None
+        rank: int = found[0]
         return rank
 
     def _walk(self, rank: int, share: int, limit: int, per_host: int, chosen: list[int]) -> None:
@@ -120,12 +149,17 @@ class Claims:
         if numbers:
             self._last[rank, host] = numbers[-1]
             held.update(dict.fromkeys(numbers, rank))
+            if host and len(held) >= per_host:
+                self._full.add(host)
         return numbers
 
     def _unclaimed(self, rank: int, host: int, held: dict[int, int], take: int) -> list[int]:
         """The next rows of a host past the last claimed; then those before it that are not claimed."""
         last = self._last.get((rank, host), 0)
-        numbers = [number for (number,) in self._db.execute(_OF_HOST, (rank, host, last, take)) if last]
+        numbers: list[int] = []
+        if last:  # even there: a row that was put back may have been claimed after later ones
+            past = self._db.execute(_OF_HOST, (rank, host, last, take))
+            numbers = [number for (number,) in past if number not in held]
         if len(numbers) < take:
             before = self._db.execute(_OF_HOST, (rank, host, 0, take + len(held) + len(numbers)))
             known = {*numbers, *held}

@@ -228,6 +228,7 @@ class SqliteFrontier:
         else:
             self._db.executemany(_INSERT, [row if len(row) > _PLAIN else row + _ORDINARY for row in rows])
         added.new = self._db.total_changes - before
+        self._claims.were_added(row[4] for row in rows)
         inserted: set[int] | None = None
         if added.new != len(jobs):
             found = self._db.execute("SELECT id FROM url WHERE id >= ? AND id < ?", (first, end))

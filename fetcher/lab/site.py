@@ -24,6 +24,7 @@ from fetcher.lab.pages import MOVED_TO, Resource, plan
 if TYPE_CHECKING:
     from aiohttp import web
 
+PORT = 47811
 _BLOCK = 64 * 1024
 _LINGER_NONE = struct.pack("ii", 1, 0)  # closing sends RST instead of FIN
 
@@ -35,6 +36,14 @@ class _Answer:
     body: bytes
     etag: str
     coding: str | None
+
+
+def _listener() -> socket.socket:
+    """The same port each time if it is free, so that a demo done again finds its own URLs."""
+    try:
+        return socket.create_server(("127.0.0.1", PORT))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
 
 
 class DemoSite:
@@ -61,7 +70,7 @@ class DemoSite:
         server = web.Server(self._serve, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = _listener()
         await web.SockSite(self._runner, listener).start()
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         return self

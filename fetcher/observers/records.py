@@ -25,5 +25,7 @@ class JsonRecords:
             OSError: nothing can be written.
         """
         if isinstance(event, Settled) and event.lines:
-            self._stream.write(b"\n".join(event.lines) + b"\n")
+            data = memoryview(b"\n".join(event.lines) + b"\n")
+            while data:  # an unbuffered stream may take less than all
+                data = data[self._stream.write(data) or 0 :]
             self._stream.flush()

@@ -10,11 +10,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from itertools import islice
 from typing import Any
 
-import msgspec
 from yarl import URL
 
 from fetcher.model import Entry
-from fetcher.sources.entries import from_columns, plain
+from fetcher.sources.entries import RULES, from_columns, plain, readable, refused, typed
 
 Item = str | URL | Mapping[str, Any] | Entry
 
@@ -63,7 +62,16 @@ def _entry(item: object, position: int) -> Entry:
     if isinstance(item, URL):
         return plain(str(item), None, position)
     if isinstance(item, Entry):
-        return item if item.line is not None else msgspec.structs.replace(item, line=position)
+        return _checked(item, position)
     if isinstance(item, Mapping):
         return from_columns(item, None, position)
     raise TypeError(f"item {position}: expected a URL as str, yarl.URL or mapping, got {type(item).__name__}")
+
+
+def _checked(entry: Entry, position: int) -> Entry:
+    """A ready entry, held to the same rules as a line of a file."""
+    source = None if entry.source is None else readable(entry.source)
+    line = entry.line if entry.line is not None and 0 <= entry.line < 2**63 else position
+    if entry.bad is not None:
+        return refused(entry.url, readable(entry.bad), source, line)
+    return typed({name: getattr(entry, name) for name in RULES}, entry.meta or {}, source, line)

@@ -73,8 +73,9 @@ def test_a_refresh_of_what_did_not_change_finds_all_unchanged_and_writes_no_file
     last = by_url(out)
     assert {record["state"] for record in last.values()} == {"unchanged"}
     assert {record["status"] for record in last.values()} == {304}
-    for path, record in zip(fetched.pages, last.values(), strict=True):  # the record still says what is there
-        assert (record["bytes"], record["path"] is not None) == (len(fetched.pages[path]), True)
+    for path, body in fetched.pages.items():  # the record still says what is there
+        record = last[fetched.url(path)]
+        assert (out / record["path"]).stat().st_size == record["bytes"] == len(body)
     assert len(records(out)) == 80
 
 

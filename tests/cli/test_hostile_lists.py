@@ -66,7 +66,7 @@ def test_each_bad_url_of_a_mixed_list_has_its_own_reason_and_every_good_one_is_d
     mixed = [url for n, page in enumerate(good) for url in (page, *bad[n : n + 1])]
     write_list(program.folder / "urls.txt", mixed)
 
-    ended = program.run("get", "-i", "urls.txt", "-o", "out", "--header-timeout", "1", "--retries", "1", "-v")
+    ended = program.run("get", "-i", "urls.txt", "-o", "out", "--header-timeout", "4", "--retries", "0", "-v")
 
     assert ended.code == 1
     assert_clean(ended)
@@ -132,8 +132,10 @@ def test_a_host_that_asks_for_patience_is_left_alone_while_the_others_are_fetche
     assert {host: len(starts) for host, starts in by_host.items()} == dict(
         zip(hosts, (30, 31, 30), strict=True)
     )
-    for host in ("127.0.0.1", "127.0.0.3"):
-        assert max(by_host[host]) < second, f"{host} had to wait for the one that asked for patience"
+    meanwhile = [
+        start for host in ("127.0.0.1", "127.0.0.3") for start in by_host[host] if first < start < second
+    ]
+    assert len(meanwhile) > 6, "the others waited too: no more was asked than there are slots"
 
 
 NASTY = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\u2066evil\u2069"

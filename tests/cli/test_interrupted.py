@@ -67,6 +67,25 @@ def test_a_run_killed_three_times_ends_with_every_file_whole_and_each_url_record
     assert re.search(r"^  complete$", status.out, re.MULTILINE)
 
 
+def test_what_a_kill_left_in_the_records_beyond_what_was_settled_is_cut_off(
+    program: Program, make_site: MakeSite
+) -> None:
+    site = make_site(100)
+    urls = listed(program, site)
+    site.hold_after(50)
+    with program.start(*COMMAND) as run:
+        assert site.wait(lambda s: len(s.log) >= 50 + CONCURRENCY, 30)
+        run.send(signal.SIGKILL)
+        run.end()
+    site.release()
+    with (program.folder / "out" / "results.jsonl").open(
+        "ab"
+    ) as file:  # as if between append and transaction
+        file.write(f'{{"url":"{urls[70]}","state":"done"}}\n{{"url":"{urls[71]}","st'.encode())
+    assert program.run(*COMMAND).code == 0
+    assert_whole(site, program.folder / "out", urls)
+
+
 def test_what_was_reported_on_standard_output_before_a_kill_is_never_fetched_again(
     program: Program, make_site: MakeSite
 ) -> None:

@@ -27,6 +27,8 @@ from support.bodies import RecordingBody
 from support.faultserver import Exchange, FaultServer, content
 
 from fetcher.backends.aio import AioBackend
+from fetcher.backends.curl import CurlBackend
+from fetcher.backends.blocking import SyncBackend, ThreadsBackend
 from fetcher.errors import (
     BodyTooLarge,
     ConfigError,
@@ -42,7 +44,12 @@ from fetcher.errors import (
 from fetcher.model import Request, Response, Target
 from fetcher.ports import Backend
 
-BACKENDS: dict[str, Callable[..., Backend]] = {"asyncio": AioBackend}
+BACKENDS: dict[str, Callable[..., Backend]] = {
+    "asyncio": AioBackend,
+    "curl": CurlBackend,
+    "threads": ThreadsBackend,
+    "sync": SyncBackend,
+}
 
 Make = Callable[..., Backend]
 
@@ -438,7 +445,9 @@ async def test_bytes_after_the_end_close_the_connection_wherever_packets_end(
     for at in (0, 7, len(head), len(head) + 2, end, end + 1):
         _, body = await get(backend, server.url(f"/split?at={at}"))
         assert body.data == data
-        assert await nothing_is_left(server)
+        follows = at >= end and stream[at:]  # in a packet of its own
+        if kind != "chunked" or follows or backend.traits.sees_fragments:
+            assert await nothing_is_left(server)
         assert (await get(backend, server.url("/bytes/3")))[1].data == content("/bytes/3", 3)
 
 
@@ -490,6 +499,9 @@ async def test_a_repeat_that_meets_a_stale_connection_again_is_the_last(
 ) -> None:
     await asyncio.gather(get(backend, server.url("/stale")), get(backend, server.url("/stale")))
     assert server.connections == 2
+    if backend.traits.most_exchanges == 1:  # it keeps one connection to a host, not two
+        assert (await get(backend, server.url("/ok/2")))[0].resent == 1
+        return
     error = await fails(backend, server.url("/ok/2"))
     assert (type(error), error.phase) == (ConnectionLost, "header")
     assert server.count("/ok/2") == 2
@@ -511,7 +523,8 @@ async def test_a_kept_connection_that_ends_within_the_header_is_not_repeated(
     backend: Backend, server: FaultServer
 ) -> None:
     await get(backend, server.url("/ok/1"))
-    await fails(backend, server.url("/cut-head?at=12"))
+    at = 12 if backend.traits.sees_fragments else 20
+    await fails(backend, server.url(f"/cut-head?at={at}"))
     assert server.count("/cut-head") == 1
 
 

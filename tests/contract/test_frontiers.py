@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.frontiers import PLENTY, Place, claim_all, deferred, ended, job, jobs, urls_of
+from support.frontiers import MEMORY, PLENTY, Place, claim_all, deferred, ended, job, jobs, urls_of
 
 from fetcher.frontiers.memory import MemoryFrontier
 from fetcher.model import Counts, Job, Outcome
@@ -211,7 +211,7 @@ def test_no_host_has_a_second_turn_before_every_other_with_work_had_one(
     kind: str, sizes: list[int], limit: int
 ) -> None:
     async def turns() -> None:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             frontier = FRONTIERS[kind](Path(folder, "run"))
             await frontier.open()
             for host, size in enumerate(sizes):
@@ -358,17 +358,37 @@ SETTLE = st.tuples(
         st.tuples(st.integers(0, 99), st.sampled_from(["done", "failed", "refused", "defer"])), max_size=6
     ),
 )
-KILL = st.tuples(st.just("kill"), st.none())
+REOPEN = st.tuples(st.sampled_from(["kill", "refresh"]), st.none())
 
 
 class Model:
     """What is pending and what is held, in the plainest way."""
 
     def __init__(self) -> None:
-        self.pending: dict[str, Job] = {}  # by URL, in the order of adding
+        self.pending: dict[str, Job] = {}
         self.held: dict[str, Job] = {}
-        self.final: Counter[str] = Counter()
-        self.known: set[str] = set()
+        self.final: dict[str, str] = {}
+        self.order: dict[str, int] = {}  # when a URL was first listed
+        self.asked: set[str] = set()  # what this refresh has put back, or found pending
+        self.refreshes = False
+
+    def add(self, batch: list[Job]) -> tuple[int, int]:
+        """How many are new, and how many are put back."""
+        new = again = 0
+        for one in batch:
+            is_new = one.url not in self.order
+            if is_new or (self.refreshes and one.url not in self.asked):
+                new += is_new
+                again += not is_new
+                self.order.setdefault(one.url, len(self.order))
+                self.final.pop(one.url, None)
+                self.pending[one.url] = one
+                self.asked.add(one.url)
+        return new, again
+
+    def refresh(self) -> None:
+        self.refreshes = True
+        self.asked = set(self.pending)
 
     def load(self, host: str) -> int:
         return sum(1 for job in self.held.values() if job.host == host)
@@ -390,17 +410,16 @@ class Model:
             if has_room:
                 assert len(claimed) == limit, f"{job.url} could have been claimed"
                 assert all(got.rank <= job.rank for got in claimed), "a larger rank went first"
-            order = [
-                url for url, other in self.pending.items() if (other.host, other.rank) == (job.host, job.rank)
-            ]
             assert all(
-                order.index(got.url) < order.index(job.url)
+                self.order[got.url] < self.order[job.url]
                 for got in claimed
                 if (got.host, got.rank) == (job.host, job.rank)
             ), "out of order"
 
 
-async def follow(frontier: Frontier, steps: list[Any], reopen: Callable[[Frontier], Any] | None) -> None:
+async def follow(
+    frontier: Frontier, steps: list[Any], reopen: Callable[[Frontier, str], Any] | None = None
+) -> None:
     model = Model()
     await frontier.open()
     try:
@@ -410,15 +429,10 @@ async def follow(frontier: Frontier, steps: list[Any], reopen: Callable[[Frontie
                     job(f"http://{host}/{number}" if host else f"line {number}", priority=-rank)
                     for host, number, rank in detail
                 ]
-                fresh: dict[str, Job] = {}
-                for one in batch:
-                    if one.url not in model.known:
-                        fresh.setdefault(one.url, one)
                 added = await frontier.add(batch)
-                assert added.new == len(fresh)
-                assert added.new + added.duplicates + added.pending + sum(added.finals.values()) == len(batch)
-                model.pending.update(fresh)
-                model.known.update(fresh)
+                assert (added.new, added.again) == model.add(batch)
+                others = added.duplicates + added.pending + sum(added.finals.values())
+                assert added.new + added.again + others == len(batch)
             elif step == "claim":
                 limit, per_host = detail
                 model.check_claim(await frontier.claim(limit, per_host=per_host, now=0.0), limit, per_host)
@@ -432,11 +446,14 @@ async def follow(frontier: Frontier, steps: list[Any], reopen: Callable[[Frontie
                 for url, outcome in outcomes.items():
                     if outcome.record is not None:
                         del model.pending[url], model.held[url]
-                        model.final[outcome.record.state] += 1
+                        model.final[url] = outcome.record.state
             elif reopen is not None:
-                frontier = await reopen(frontier)
+                frontier = await reopen(frontier, step)
                 model.held.clear()
-            assert await frontier.counts() == Counts(pending=len(model.pending), **model.final)
+                if step == "refresh":
+                    model.refresh()
+            states = Counter(model.final.values())
+            assert await frontier.counts() == Counts(pending=len(model.pending), **states)
         rest = {job.url for job in await claim_all(frontier)}
         assert rest == set(model.pending) - set(model.held), "lost or handed out twice"
     finally:
@@ -446,22 +463,27 @@ async def follow(frontier: Frontier, steps: list[Any], reopen: Callable[[Frontie
 @settings(max_examples=150, deadline=None)
 @given(steps=st.lists(st.one_of(ADD, CLAIM, SETTLE), max_size=30))
 def test_no_sequence_of_calls_loses_a_job_of_the_memory_or_hands_it_out_twice(steps: list[Any]) -> None:
-    asyncio.run(follow(MemoryFrontier(), steps, None))
+    asyncio.run(follow(MemoryFrontier(), steps))
 
 
 @settings(max_examples=100, deadline=None)
-@given(steps=st.lists(st.one_of(ADD, CLAIM, SETTLE, KILL), max_size=30))
-def test_no_sequence_of_calls_and_kills_loses_a_job_of_the_state_or_hands_it_out_twice(
+@given(steps=st.lists(st.one_of(ADD, CLAIM, SETTLE, REOPEN), max_size=30))
+def test_no_sequence_of_calls_kills_and_refreshes_loses_a_job_of_the_state_or_hands_it_out_twice(
     steps: list[Any],
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         place = Place(Path(folder, "run"))
+        mode: dict[str, bool] = {}
 
-        async def reopen(old: Frontier) -> Frontier:
+        async def reopen(old: Frontier, step: str) -> Frontier:
             nonlocal place
-            place = place.killed()
-            await old.aclose(complete=False)
-            fresh = place.frontier()
+            if step == "refresh":
+                mode["refresh"] = True
+                await old.aclose(complete=True)
+            else:
+                place = place.killed()
+                await old.aclose(complete=False)
+            fresh = place.frontier(**mode)
             await fresh.open()
             return fresh
 

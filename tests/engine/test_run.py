@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fakeloop import in_virtual_time, run_virtually, virtual_loop
 from support.scripted import Answer, fails, redirect, status
@@ -21,6 +26,7 @@ from fetcher.errors import ConfigError, ConnectionLost, StorageError
 from fetcher.events import Event, HostHeld, Notice, RunEnded, RunStarted, Settled
 from fetcher.frontiers.memory import MemoryFrontier
 from fetcher.model import Entry, Outcome
+from fetcher.sources.iterables import IterableSource
 from fetcher.stores.files import FilesStore
 
 A, B = "http://a.example/", "http://b.example/"
@@ -178,9 +184,9 @@ async def test_a_host_that_asks_for_time_delays_nobody_else(make):
         starts = [hit.started - stage.begun for hit in stage.backend.hits if hit.url.startswith(host)]
         assert len(starts) == 20
         assert max(starts) < 2
-    assert all(2 <= event.seconds for event in stage.events(HostHeld))
+    assert all(event.seconds >= 2 for event in stage.events(HostHeld))
     holds = sorted(hit.started for hit in stage.backend.at("a.example:80"))
-    assert all(after - before <= 2.1 + 1e-6 for before, after in zip(holds, holds[1:], strict=False))
+    assert all(after - before <= 2.1 + 1e-6 for before, after in pairwise(holds))
 
 
 @in_virtual_time
@@ -201,21 +207,12 @@ async def test_a_rate_spaces_all_starts(make):
 
 @in_virtual_time
 async def test_settings_for_one_host_are_its_own():
-    from fetcher.settings import HostSettings
-
-    stage = Stage(default=Answer(header_s=1.0))
-    import msgspec
-
-    from fetcher import compose
-
-    own = msgspec.structs.replace(
-        stage.settings, hosts={"a.example": HostSettings(per_host=1), "b.example:80": HostSettings(rate=1.0)}
-    )
-    pace_of = compose.make_policies(own, {}).pace_of
-    assert pace_of("a.example:8080").most == 1
-    assert pace_of("b.example:80").most == 8
-    assert pace_of("c.example:80").most == 8
-    await stage.run([])
+    own = {"a.example": {"per_host": 1}, "b.example:80": {"delay": 2}}
+    stage = Stage(default=Answer(header_s=1.0), hosts=own)
+    await stage.run([*pages(A, 3), *pages(B, 3), *pages(HOSTS[2], 3)])
+    assert stage.backend.starts("a.example:80") == [0, 1, 2]
+    assert stage.backend.starts("b.example:80") == [0, 2, 4]
+    assert stage.backend.starts("c.example:80") == [0, 0, 0]
 
 
 @in_virtual_time
@@ -284,8 +281,6 @@ async def test_the_input_is_read_no_further_ahead_than_the_plan_says():
             read += 1
             yield A + str(read)
 
-    import msgspec
-
     stage = Stage(default=Answer(header_s=1.0), concurrency=4, per_host=4)
     stage.engine._plan = msgspec.structs.replace(stage.engine._plan, ahead=500)
     most: list[int] = []
@@ -294,30 +289,28 @@ async def test_the_input_is_read_no_further_ahead_than_the_plan_says():
     assert max(most) <= 500 + 256
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_any_mixture_of_answers_ends_with_every_url_in_one_state(data):
-    """Slow, failing, redirecting, asking for time: each URL ends once, whatever the limits."""
-    kinds = st.sampled_from(
-        [
-            Answer(body=b"x"),
-            Answer(header_s=3.0),
-            Answer(header_s=None),
-            Answer(body=[b"x", 50.0, b"y"]),
-            Answer(body=b"12", length=3),
-            status(404),
-            status(500),
-            status(429, retry_after=3),
-            status(503),
-            status(304),
-            redirect(B + "elsewhere"),
-            redirect("/0"),
-            redirect("nowhere:"),
-            fails(ConnectionLost("gone"), "header"),
-        ]
-    )
+KINDS = [
+    Answer(body=b"x"),
+    Answer(header_s=3.0),
+    Answer(header_s=None),
+    Answer(body=[b"x", 50.0, b"y"]),
+    Answer(body=b"12", length=3),
+    status(404),
+    status(500),
+    status(429, retry_after=3),
+    status(503),
+    status(304),
+    redirect(B + "elsewhere"),
+    redirect("/0"),
+    redirect("nowhere:"),
+    fails(ConnectionLost("gone"), "header"),
+]
+
+
+def any_site(data: st.DataObject) -> tuple[dict[str, list[Answer]], dict[str, Any]]:
+    """Answers for some URLs at three hosts, and limits."""
     urls = [f"{host}{n}" for host in HOSTS[:3] for n in range(data.draw(st.integers(0, 6)))]
-    table = {url: data.draw(st.lists(kinds, min_size=1, max_size=4)) for url in urls}
+    table = {url: data.draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)) for url in urls}
     limits = {
         "concurrency": data.draw(st.integers(1, 6)),
         "per_host": data.draw(st.integers(1, 4)),
@@ -325,15 +318,57 @@ def test_any_mixture_of_answers_ends_with_every_url_in_one_state(data):
         "delay": data.draw(st.sampled_from([0, 0.5])),
         "max_wait": 10,
     }
+    return table, limits
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_mixture_of_answers_ends_with_every_url_in_one_state(data):
+    """Slow, failing, redirecting, asking for time: each URL ends once, whatever the limits."""
+    table, limits = any_site(data)
 
     async def go() -> None:
         stage = Stage(table, **limits)
-        summary = await stage.run(urls)
-        assert Counter(record.url for record in stage.records) == Counter(urls)
+        summary = await stage.run(list(table))
+        assert Counter(record.url for record in stage.records) == Counter(list(table))
         assert summary.pending == 0
-        assert summary.done + summary.failed + summary.refused == len(urls)
+        assert summary.done + summary.failed + summary.refused == len(table)
 
     run_virtually(go())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_runs_stopped_or_cancelled_at_any_moment_end_with_one_line_for_each_url(data):
+    """However often it is interrupted, nothing is lost, and what was settled is not asked for again."""
+    table, limits = any_site(data)
+    ways = st.sampled_from(["stop", "twice", "cancel"])
+    interruptions = data.draw(st.lists(st.tuples(ways, st.floats(0, 30)), max_size=3))
+
+    async def go(folder: Path) -> None:
+        settled: set[str] = set()
+        for way, after_s in [*interruptions, ("end", 0.0)]:
+            stage = Stage(table, folder=folder, grace=1, **limits)
+            task = asyncio.create_task(stage.run(list(table)))
+            if way != "end":
+                await asyncio.wait({task}, timeout=after_s)
+            if way == "cancel":
+                task.cancel()
+            for _ in range({"stop": 1, "twice": 2}.get(way, 0)):
+                stage.engine.stop("SIGINT")
+            await asyncio.wait({task})
+            asked = {hit.url for hit in stage.backend.hits} - {
+                B + "elsewhere",
+                *(host + "0" for host in HOSTS),
+            }
+            assert not asked & settled
+            settled |= {record.url for record in stage.records}
+        assert task.result().pending == 0
+        lines = [json.loads(line)["url"] for line in (folder / "results.jsonl").read_bytes().splitlines()]
+        assert Counter(lines) == Counter(list(table))
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_virtually(go(Path(folder)))
 
 
 # -- the byte budget ------------------------------------------------------------------------------------------
@@ -396,6 +431,15 @@ async def test_a_second_stop_ends_at_once(make):
     summary = await stage.run(pages(A, 5))
     assert (summary.pending, summary.stopped) == (5, "SIGINT")
     assert stage.elapsed == pytest.approx(9, abs=0.1)
+
+
+@in_virtual_time
+async def test_two_stops_in_the_same_moment_end_at_once(make):
+    stage = make(default=Answer(body=b"x", header_s=50.0), grace=30)
+    for _ in range(2):
+        virtual_loop().call_later(7, stage.engine.stop, "SIGINT")
+    await stage.run(pages(A, 5))
+    assert stage.elapsed == pytest.approx(7, abs=0.1)
 
 
 @in_virtual_time
@@ -489,7 +533,9 @@ async def test_a_run_cancelled_while_bodies_wait_to_be_stored_leaves_no_part(tmp
             return await super().put(batch)
 
     store = Stuck(tmp_path, parts=tmp_path / ".fetcher" / "parts", overwrite=False, mtime=False, fsync=False)
-    stage = Stage(default=Answer(body=[b"x" * 600_000, 1.0, b"y"]), folder=tmp_path, store=store, concurrency=4)
+    stage = Stage(
+        default=Answer(body=[b"x" * 600_000, 1.0, b"y"]), folder=tmp_path, store=store, concurrency=4
+    )
     task = asyncio.create_task(stage.run(pages(A, 20)))
     await asyncio.sleep(30)
     assert stage.engine._context.unsettled > 1
@@ -644,6 +690,29 @@ async def test_one_file_that_cannot_be_stored_fails_its_url_alone(tmp_path):
     assert summary.errors == {"storage-failed": 1}
 
 
+@in_virtual_time
+async def test_a_part_file_that_finds_no_descriptor_fails_its_url_alone(tmp_path):
+    large = A + "large"
+    stage = Stage({large: Answer(body=[b"x" * 300_000, 0.5, b"y"])}, folder=tmp_path, delay=1)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def exhaust(hit: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        if hit.url == large:
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, most[1]))
+
+    stage.on_start = exhaust
+    try:
+        summary = await stage.run([large, A])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert (summary.done, summary.failed) == (1, 1)
+    assert stage.record(large).error == "storage-failed"
+    assert "open files" in (stage.record(large).message or "")
+
+
 @pytest.mark.parametrize("method", ["open", "add", "claim", "settle", "names_host", "counts"])
 @in_virtual_time
 async def test_a_frontier_that_fails_ends_the_run_with_its_error(method):
@@ -782,14 +851,7 @@ async def test_a_notice_that_was_said_is_not_said_again(make):
 async def test_two_runs_at_once_know_nothing_of_each_other():
     first, second = Stage(default=Answer(header_s=1.0)), Stage(default=status(404))
 
-    async def quietly(stage: Stage, urls: list[str]) -> Any:
-        return await stage.engine.run([_listed(urls)])
-
-    one, two = await asyncio.gather(quietly(first, pages(A, 20)), quietly(second, pages(A, 20)))
+    one, two = await asyncio.gather(
+        *(stage.engine.run([IterableSource(pages(A, 20), batch=8)]) for stage in (first, second))
+    )
     assert (one.done, two.failed) == (20, 20)
-
-
-def _listed(urls: list[str]) -> Any:
-    from fetcher.sources.iterables import IterableSource
-
-    return IterableSource(urls, batch=256)

@@ -19,7 +19,12 @@ def limits(**seconds: float | None) -> Limits:
 
 @pytest.mark.parametrize(
     ("given", "tick"),
-    [({}, 1.0), ({"connect_s": 4.0}, 0.5), ({"connect_s": 4.0, "total_s": 0.8}, 0.1), ({"read_s": 0.01}, 0.05)],
+    [
+        ({}, 1.0),
+        ({"connect_s": 4.0}, 0.5),
+        ({"connect_s": 4.0, "total_s": 0.8}, 0.1),
+        ({"read_s": 0.01}, 0.05),
+    ],
 )
 def test_it_looks_eight_times_within_the_shortest_limit(given, tick):
     assert limits(**given).tick_s == tick
@@ -83,7 +88,9 @@ async def test_what_stays_within_every_limit_is_left_alone(answer):
 @in_virtual_time
 async def test_without_limits_an_answer_may_take_all_day():
     day = Answer(connect_s=30_000, header_s=30_000, body=[b"x", 30_000.0, b"y"])
-    stage = Stage({A: day}, connect_timeout=40_000, header_timeout=40_000, read_timeout=40_000, min_speed=None)
+    stage = Stage(
+        {A: day}, connect_timeout=40_000, header_timeout=40_000, read_timeout=40_000, min_speed=None
+    )
     await stage.run([A])
     assert stage.record(A).state == "done"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ async def test_no_backoff_is_longer_than_a_minute(make):
     stage = make({A: status(500)}, retries=12, jitter=0.999)
     await stage.run([A])
     starts = stage.backend.starts(A)
-    waits = [round(after - before, 2) for before, after in zip(starts, starts[1:], strict=False)]
+    waits = [round(after - before, 2) for before, after in pairwise(starts)]
     assert waits[0] == 0.5
     assert max(waits) == waits[-1] == 59.94
 
@@ -496,7 +497,9 @@ async def test_from_https_to_http_with_credentials_is_not_followed():
     assert stage.backend.at(A) == []
 
 
-@pytest.mark.parametrize(("code", "expected"), [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")]
+)
 @in_virtual_time
 async def test_a_redirected_post_becomes_a_get_unless_the_status_keeps_it(code, expected):
     stage = Stage({A: redirect("/b", code)}, method="POST", data="x=1")
@@ -533,7 +536,11 @@ async def test_a_private_address_is_refused_and_not_tried_again():
     stage = Stage({A: redirect(B), B: fails(Refused("private-address", "10.0.0.1 is private"))})
     summary = await stage.run([A])
     record = stage.record(A)
-    assert (record.state, record.error, record.message) == ("refused", "private-address", "10.0.0.1 is private")
+    assert (record.state, record.error, record.message) == (
+        "refused",
+        "private-address",
+        "10.0.0.1 is private",
+    )
     assert summary.refused == 1
     assert len(stage.backend.hits) == 2
 
@@ -552,7 +559,10 @@ async def test_a_proxy_is_used_as_the_settings_say_and_the_missing_guard_is_told
 
 @in_virtual_time
 async def test_a_body_is_stored_with_its_hash_and_length(tmp_path):
-    stage = Stage({A + "x": Answer(body=[b"one", b"two"], headers={"ETag": '"1"', "Content-Type": "a/b"})}, folder=tmp_path)
+    stage = Stage(
+        {A + "x": Answer(body=[b"one", b"two"], headers={"ETag": '"1"', "Content-Type": "a/b"})},
+        folder=tmp_path,
+    )
     await stage.run([A + "x"])
     record = stage.record(A + "x")
     assert record.sha256 == hashlib.sha256(b"onetwo").hexdigest()
@@ -609,7 +619,9 @@ async def test_a_body_of_another_length_than_declared_is_never_done(declared):
 
 @in_virtual_time
 async def test_a_body_that_is_too_large_fails_and_is_not_kept(tmp_path):
-    stage = Stage({A: Answer(body=[b"x" * 600, b"y" * 600], completeness="chunked")}, folder=tmp_path, max_size=1000)
+    stage = Stage(
+        {A: Answer(body=[b"x" * 600, b"y" * 600], completeness="chunked")}, folder=tmp_path, max_size=1000
+    )
     await stage.run([A])
     assert stage.record(A).error == "too-large"
     assert stage.record(A).attempts == 1

@@ -14,7 +14,7 @@ import asyncio
 import functools
 import inspect
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ LONGEST_S = 1e7  # of virtual time
 PATIENCE_S = 20.0  # of real time, for a thread
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _Selector(selectors.DefaultSelector):
     """Asks for events without waiting, and lets time jump instead."""
 
     loop: VirtualLoop
@@ -122,13 +122,13 @@ def run_virtually(work: Coroutine[Any, Any, T], *, debug: bool = False) -> T:
         return runner.run(work)
 
 
-def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Make a plain test of an asynchronous one: it runs on a virtual loop."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        run_virtually(test(*args, **kwargs))  # type: ignore[arg-type]
+        run_virtually(test(*args, **kwargs))
 
-    del run.__wrapped__  # type: ignore[attr-defined]  # pytest-asyncio would see a coroutine function
+    del run.__wrapped__
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
     return run

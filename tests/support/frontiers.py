@@ -24,6 +24,7 @@ from fetcher.model import Deferral, Entry, Job, Outcome, Record, Wait
 from fetcher.ports import Frontier
 
 PLENTY = 10_000
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a folder where a hundred states are made at once
 
 
 def job(url: str, **columns: Any) -> Job:

@@ -112,7 +112,7 @@ def test_wrong_arguments_are_a_type_error_and_leave_no_coroutine():
 
 def test_the_types_are_exact_for_both_ways(tmp_path):
     """Checked by mypy, and true when it runs."""
-    code = '''
+    code = """
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, assert_type
@@ -142,11 +142,13 @@ assert_type(double.sync(1, plus=2), int)
 assert_type(Counter().add.sync(2), str)
 assert_type(fetcher.fetch_all.sync(["x:"]), list[fetcher.Result])
 asyncio.run(main())
-'''
+"""
     good = tmp_path / "good.py"
     good.write_text(code)
     bad = tmp_path / "bad.py"
-    bad.write_text(code + '\ndouble.sync("1")\nCounter().add.sync(b"1")\nasyncio.run(double.aio(1, minus=2))\n')
+    bad.write_text(
+        code + '\ndouble.sync("1")\nCounter().add.sync(b"1")\nasyncio.run(double.aio(1, minus=2))\n'
+    )
     assert mypy(good) == []
     assert len(mypy(bad)) == 3
     subprocess.run([sys.executable, str(good)], check=True, timeout=60)
@@ -418,11 +420,10 @@ def test_one_that_was_never_begun_starts_no_thread():
 
 def test_an_error_of_the_iterator_is_raised_in_the_loop():
     numbers = Numbers(2, error=LookupError("no more"))
-    got = []
+    iterator = iterate(numbers)
+    assert [next(iterator), next(iterator)] == [1, 2]
     with pytest.raises(LookupError, match="no more"):
-        for number in iterate(numbers):
-            got.append(number)
-    assert got == [1, 2]
+        next(iterator)
     assert numbers.is_closed
     assert_no_thread()
 
