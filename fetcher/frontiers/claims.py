@@ -25,8 +25,9 @@ from fetcher.model import Extra, Job, Known, Target, Wait
 _PAST_HOST = """SELECT host, id FROM url WHERE state = 0 AND rank = ? AND host > ?
  ORDER BY host, id LIMIT ?"""
 _OF_HOST = "SELECT id FROM url WHERE state = 0 AND rank = ? AND host = ? AND id > ? ORDER BY id LIMIT ?"
-_ROWS = """SELECT id, rank, url, given, host, source, line, parent, depth, extra, attempts, waited,
- not_before, history, path, is_foreign, error, bytes, sha256, etag, last_modified
+# One JSON text out instead of a row at a time: a third of the cost.
+_ROWS = """SELECT json_group_array(json_array(id, rank, url, given, host, source, line, parent, depth, extra,
+ attempts, waited, not_before, history, path, is_foreign, error, bytes, hex(sha256), etag, last_modified))
  FROM (SELECT value AS number FROM json_each(?)) AS chosen CROSS JOIN url ON url.id = chosen.number"""
 _FIRST_RANK = "SELECT min(rank) FROM url WHERE state = 0"
 _NEXT_RANK = """SELECT rank FROM url WHERE state = 0 AND rank > ?
@@ -36,6 +37,7 @@ _LEAST_SHARE = 8
 _MOST_REMEMBERED = 50_000  # a list may have a rank for each URL
 
 _encode = msgspec.json.Encoder().encode
+_decode_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _decode_extra = msgspec.json.Decoder(Extra).decode
 _decode_history = msgspec.json.Decoder(tuple[Wait, ...]).decode
 
@@ -70,16 +72,14 @@ class Claims:
         rank = self._db.execute(_FIRST_RANK).fetchone()[0]
         while rank is not None and len(chosen) < limit:
             share = max(_LEAST_SHARE, limit // max(1, self._hosts_met.get(rank, 1)))
-            before = -1
-            while before < len(chosen) < limit:
-                before = len(chosen)
-                self._walk(rank, share, limit, per_host, chosen)
+            while len(chosen) < limit and self._walk(rank, share, limit, per_host, chosen):
                 share *= 2
             if len(chosen) < limit:
                 rank = self._next_rank(rank)
         if not chosen:
             return []
-        return [self._job(row) for row in self._db.execute(_ROWS, (_encode(chosen).decode(),))]
+        rows = self._db.execute(_ROWS, (_encode(chosen).decode(),)).fetchone()[0]
+        return [self._job(row) for row in _decode_rows(rows)]
 
     def release(self, job: Job) -> None:
         """The job was settled as final."""
@@ -114,12 +114,15 @@ class Claims:
         rank: int = found[0]
         return rank
 
-    def _walk(self, rank: int, share: int, limit: int, per_host: int, chosen: list[int]) -> None:
-        """Once round the hosts of one rank, from the one after the last served, a share for each."""
-        first = self._turn.get(rank, -1)
-        after, is_second_half, met = first, False, 0
+    def _walk(self, rank: int, share: int, limit: int, per_host: int, chosen: list[int]) -> bool:
+        """Once round the hosts of one rank, from the one after the last served, a share for each.
+
+        True if a host may have more than its share.
+        """
+        first = self._turn.get(rank, -1) if self._hosts_met.get(rank) != 1 else -1
+        after, is_second_half, met, may_have_more = first, False, 0, False
         while len(chosen) < limit:
-            most = min(share, limit - len(chosen))
+            most = min(share, limit - len(chosen), per_host)
             pairs = self._db.execute(_PAST_HOST, (rank, after, most)).fetchall()
             is_end = len(pairs) < most
             for host, group in itertools.groupby(pairs, key=_host_of):
@@ -127,16 +130,21 @@ class Claims:
                     is_end = True
                     break
                 take = min(share, limit - len(chosen))
-                chosen += self._of_host(rank, host, [number for _, number in group], take, per_host)
+                read = [number for _, number in group]
+                numbers = self._of_host(rank, host, read, take, per_host)
+                if numbers and len(numbers) in {take, len(read)}:  # else it is full, or has no more
+                    may_have_more = True
+                chosen += numbers
                 self._turn[rank] = after = host
                 met += 1
                 if len(chosen) >= limit:
-                    return
+                    return False
             if is_end:
                 if is_second_half or first < 0:
                     self._hosts_met[rank] = met
-                    return
+                    return may_have_more
                 after, is_second_half = -1, True
+        return False
 
     def _of_host(self, rank: int, host: int, numbers: list[int], take: int, per_host: int) -> list[int]:
         """Claim up to `take` of one host's pending rows, whose first `numbers` were read."""
@@ -166,7 +174,7 @@ class Claims:
             numbers += [number for (number,) in before if number not in known]
         return numbers
 
-    def _job(self, row: Row) -> Job:
+    def _job(self, row: list[Any]) -> Job:
         (
             number, rank, url, given, host, source, line, parent, depth, extra, attempts, waited, not_before,
             history, path, is_foreign, error, size, sha256, etag, last_modified,
@@ -195,7 +203,7 @@ class Claims:
             job.waited_s, job.not_before = waited, not_before
             job.history = _decode_history(history) if history else ()
         if sha256:
-            job.known = Known(path, size, sha256.hex(), etag, last_modified)
+            job.known = Known(path, size, sha256.lower(), etag, last_modified)
         if error and not host:
             slug, _, message = error.partition("\n")
             job.refusal = slug, message
