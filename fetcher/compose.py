@@ -31,7 +31,7 @@ from fetcher.policy.cookies import Jar, jar, load_netscape
 from fetcher.policy.credentials import Credentials, HostCredentials
 from fetcher.policy.names import Template, portable
 from fetcher.policy.pace import HostPace
-from fetcher.policy.proxies import ProxyRules
+from fetcher.policy.proxies import SCHEMES, ProxyRules
 from fetcher.policy.retry import RetryPolicy
 from fetcher.ports import Backend, Clock
 from fetcher.settings import Settings, deadline_seconds
@@ -45,6 +45,7 @@ BACKENDS = {
     "threads": "fetcher.backends.blocking:ThreadsBackend",
     "sync": "fetcher.backends.blocking:SyncBackend",
 }
+PROXY_SCHEMES = {"curl": SCHEMES | {"socks5", "socks5h"}}  # what others can: `SCHEMES`
 STORES = {"files": "fetcher.stores.files:FilesStore", "none": "fetcher.stores.none:NoneStore"}
 
 BYTE_BUDGET = 64 * 1024 * 1024
@@ -121,13 +122,14 @@ def make_policies(settings: Settings, environ: Mapping[str, str]) -> Policies:
             rate=own.rate,
         )
 
+    schemes = PROXY_SCHEMES.get(settings.backend, SCHEMES)
     if settings.proxy:
-        proxies = ProxyRules.explicit(settings.proxy, no_proxy=settings.no_proxy or "")
+        proxies = ProxyRules.explicit(settings.proxy, no_proxy=settings.no_proxy or "", schemes=schemes)
     elif settings.proxy is None:
         variables = dict(environ)
         if settings.no_proxy is not None:
             variables["no_proxy"] = settings.no_proxy
-        proxies = ProxyRules.from_environ(variables)
+        proxies = ProxyRules.from_environ(variables, schemes=schemes)
     else:
         proxies = ProxyRules()
     return Policies(
@@ -215,6 +217,7 @@ def make_rules(
         budget=ByteBudget(BYTE_BUDGET),
         now=clock.now,
         max_size=settings.max_size,
+        block=1024 * 1024,
         parts=None if parts is None else str(parts),
         executor=executor,
         bandwidth=Bandwidth(settings.max_bandwidth, clock) if settings.max_bandwidth else None,

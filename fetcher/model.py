@@ -6,6 +6,8 @@ seconds; durations are seconds; sizes are bytes.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import enum
 import json
 from collections.abc import Iterator, Sequence
@@ -288,7 +290,7 @@ class Result(Record, kw_only=True):
 
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-_NOT_TEXT = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
+_NOT_TEXT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
 
 
 def decode_text(body: bytes, content_type: str | None, encoding: str | None = None) -> str:
@@ -297,10 +299,10 @@ def decode_text(body: bytes, content_type: str | None, encoding: str | None = No
         if body.startswith(bom):
             return body[len(bom) :].decode(label, "replace")
     label = encoding or _charset(content_type)
-    try:
-        return body.decode(label, "replace")
-    except LookupError:
-        return body.decode("utf-8", "replace")
+    with contextlib.suppress(LookupError, ValueError):  # no codec, or no name for one
+        if codecs.lookup(label).name not in _NOT_TEXT:
+            return body.decode(label, "replace")
+    return body.decode("utf-8", "replace")
 
 
 def _charset(content_type: str | None) -> str:
@@ -310,8 +312,7 @@ def _charset(content_type: str | None) -> str:
             label = value.strip().strip("\"'").lower()
             if label in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"}:
                 return "cp1252"  # WHATWG Encoding §4.2
-            if label.replace("-", "_") not in _NOT_TEXT and not label.endswith(("_codec", "-codec")):
-                return label
+            return label
     return "utf-8"
 
 

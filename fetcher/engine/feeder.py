@@ -14,7 +14,7 @@ from fetcher.engine.intake import Intake
 from fetcher.model import Added
 from fetcher.ports import Source
 
-ADDED_AT_ONCE = 256  # more would hold up claims and settling, which wait for the same state
+ADDED_AT_ONCE = 512  # more would hold up claims and settling, which wait for the same state
 MOST_SECRETS = 10_000  # URLs with credentials under way: these are kept in memory, not in the state
 
 

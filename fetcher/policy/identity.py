@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from fetcher.model import Job
 
-_two_integers = struct.Struct("qq").unpack
+_two_integers = struct.Struct("<qq").unpack
 
 
 def request_key(job: Job) -> tuple[int, int]:
@@ -29,7 +29,7 @@ def request_key(job: Job) -> tuple[int, int]:
 
 def text_key(text: str) -> int:
     """64 bits of a text, for the index of names."""
-    key: int = struct.unpack("q", blake2b(text.encode(), digest_size=8).digest())[0]
+    key: int = struct.unpack("<q", blake2b(text.encode(), digest_size=8).digest())[0]
     return key
 
 

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from fetcher.errors import ConfigError
 from fetcher.model import Entry
 from fetcher.sources.blocks import Blocks
-from fetcher.sources.entries import BATCH
+from fetcher.sources.entries import BATCH, readable
 from fetcher.sources.gunzip import BadGzip
 from fetcher.sources.jsonl import JsonlFormat
 from fetcher.sources.lines import Lines, LineSplitter
@@ -44,8 +44,8 @@ _FORMATS: dict[Format, type[TextFormat | JsonlFormat | TableFormat]] = {
 class FileSource:
     """The entries of the file `path`, with `-` for standard input; to be iterated once.
 
-    `Entry.source` is the path as given and `Entry.line` the 1-based number of the line. A line that
-    can't be an entry is one that is `bad`. `auto` goes by the extension (`.jsonl`, `.ndjson`,
+    `Entry.source` is the path as given, fit for UTF-8, and `Entry.line` the 1-based number of the line. A
+    line that can't be an entry is one that is `bad`. `auto` goes by the extension (`.jsonl`, `.ndjson`,
     `.csv`, `.tsv`; `.gz` apart), else by how the content begins. `stdin` is the descriptor that `-`
     stands for; it is never closed.
 
@@ -98,7 +98,7 @@ class FileSource:
                     name = name or format_by_content(head, is_all=not block)
                     if name is None:
                         continue
-                    form = _FORMATS[name](self._path)
+                    form = _FORMATS[name](readable(self._path))
                     splitter = LineSplitter(form.longest)
                     for batch in _batches(form, splitter.feed(head)):
                         yield batch

@@ -27,8 +27,8 @@ from support.bodies import RecordingBody
 from support.faultserver import Exchange, FaultServer, content
 
 from fetcher.backends.aio import AioBackend
-from fetcher.backends.curl import CurlBackend
 from fetcher.backends.blocking import SyncBackend, ThreadsBackend
+from fetcher.backends.curl import CurlBackend
 from fetcher.errors import (
     BodyTooLarge,
     ConfigError,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 from support.bodies import RecordingBody
 from support.faultserver import Exchange, FaultServer, content
 
@@ -139,6 +140,35 @@ async def test_who_waits_for_a_thread_and_is_cancelled_takes_none(make: Make, se
     assert server.count("/ok/0") == 0
 
 
+async def test_waiting_for_a_thread_is_not_counted_as_connecting(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fetcher.backends.blocking.backend._HEARTBEAT_S", 0.01)
+    backend = make()
+    first = asyncio.create_task(backend.exchange(hop(server.url("/hang")), RecordingBody()))
+    assert await seen(server, lambda s: len(s.log) == 1)
+    body = RecordingBody()
+    waiting = asyncio.create_task(backend.exchange(hop(server.url("/ok/1")), body))
+    async with asyncio.timeout(5):
+        while len(body.phases) < 5:
+            await asyncio.sleep(0.005)
+    assert set(body.phases) == {"connect"}  # begun again and again
+    await cancelled(first)
+    assert (await waiting).status == 200
+
+
+async def test_a_thread_that_cannot_be_started_is_a_want_of_means(make: Make, server: FaultServer) -> None:
+    backend = make()
+    usual = threading.stack_size(1 << 46)
+    try:
+        with pytest.raises(ConnectFailed) as caught:
+            await get(backend, server.url("/ok/1"))
+    finally:
+        threading.stack_size(usual)
+    assert caught.value.exhausted
+    assert (await get(backend, server.url("/ok/1")))[0].status == 200
+
+
 @contextlib.contextmanager
 def black_hole() -> Any:
     """A port of the loopback whose queue is full: who connects gets no answer."""
@@ -169,6 +199,37 @@ async def test_cancelling_ends_a_connection_that_is_being_made(make: Make) -> No
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0)
             await cancelled(task)
+
+
+async def test_cancelling_ends_a_handshake_that_has_stalled(make: Make, server: FaultServer) -> None:
+    url = server.url("/", scheme="https")
+    task = asyncio.create_task(make(connect_timeout_s=60).exchange(hop(url), RecordingBody()))
+    assert await seen(server, lambda s: s.connections == 1)
+    await cancelled(task)
+    assert await seen(server, lambda s: s.open == 0)
+
+
+async def test_an_exchange_lasts_as_long_as_its_thread_however_often_it_is_cancelled(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def deaf(*_: object) -> None:  # a call of the system that nothing can end
+        begun.set()
+        gate.wait(10)
+
+    backend = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "connect", deaf)
+        task = asyncio.create_task(backend.exchange(hop(server.url("/ok/1")), RecordingBody()))
+        assert await asyncio.to_thread(begun.wait, 5)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.15)  # longer than the thread is left in peace
+        assert not task.done()
+    gate.set()
+    await cancelled(task)
+    assert (await get(backend, server.url("/ok/1")))[0].status == 200
 
 
 async def test_a_connection_that_is_not_made_in_time_times_out(make: Make) -> None:
@@ -279,6 +340,21 @@ async def test_idle_connections_are_bounded_over_all_hosts(make: Make) -> None:
         assert server.connections == 62
 
 
+async def test_idle_connections_make_room_for_busy_ones(make: Make) -> None:
+    with FaultServer(hosts=[f"127.0.1.{n}" for n in range(1, 41)]) as server:
+        backend = make(concurrency=8)
+        for host in server.hosts[:32]:
+            await get(backend, server.url("/ok/1", host=host))
+        tasks = [
+            asyncio.create_task(backend.exchange(hop(server.url("/hang", host=host)), RecordingBody()))
+            for host in server.hosts[32:40]
+        ]
+        assert await seen(server, lambda s: s.count("/hang") == 8)
+        assert await seen(server, lambda s: s.open == 32)
+        for task in tasks:
+            await cancelled(task)
+
+
 async def test_an_idle_connection_is_closed_after_its_time(make: Make, server: FaultServer) -> None:
     backend = make(keepalive_s=0.1)
     await get(backend, server.url("/ok/1"))
@@ -297,15 +373,23 @@ async def test_an_idle_connection_that_the_server_ended_is_not_used(make: Make, 
     assert (response.resent, server.connections) == (0, 2)
 
 
-async def test_a_watched_connection_works_on_afterwards(make: Make, server: FaultServer) -> None:
-    backend = make()
-    await get(backend, server.url("/ok/1"))
-    idle = backend._parts.idle  # type: ignore[union-attr]
-    idle._tend()
-    assert [connection.is_watched for connection in idle._all] == [True]
-    response, body = await get(backend, server.url("/slow?delay=0.2"))
-    assert (response.resent, server.connections) == (0, 1)
-    assert body.data == content("/slow", 100)
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_watched_connection_works_on_afterwards(
+    server: FaultServer, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def scene() -> None:
+        backend = SyncBackend()
+        await get(backend, server.url("/ok/1"))
+        idle = backend._parts.idle  # type: ignore[union-attr]
+        idle._tend()
+        assert [connection.is_watched for connection in idle._all] == [True]
+        response, body = await get(backend, server.url("/slow?delay=0.1"))
+        assert (response.resent, server.connections) == (0, 1)
+        assert body.data == content("/slow", 100)
+        await backend.aclose()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scene())
 
 
 # Names and addresses.
@@ -419,22 +503,38 @@ async def test_a_name_without_an_answer_is_not_resolved(make: Make) -> None:
         assert caught.value.temporary is temporary
 
 
+async def test_an_address_is_not_looked_up(make: Make, server: FaultServer) -> None:
+    lookup, asked = scripted(["127.0.0.3"])
+    await get(make(lookup=lookup), server.url("/ok/1"))
+    assert (asked, server.log[0].address) == ([], "127.0.0.1")
+
+
 async def test_the_next_address_is_tried_when_one_refuses(make: Make, server: FaultServer) -> None:
     backend = make(lookup=scripted(["127.0.0.9", "127.0.0.3"])[0])
     await get(backend, f"http://two.test:{server.port}/ok/1")
     assert server.log[0].address == "127.0.0.3"
 
 
-async def test_the_next_address_has_its_share_of_the_time_when_one_is_silent(
-    make: Make, server: FaultServer
-) -> None:
-    with black_hole() as port:
-        backend = make(lookup=scripted(["127.0.0.1", "127.0.0.1"])[0], connect_timeout_s=0.4)
-        with pytest.raises(TimedOut):
-            await get(backend, f"http://silent.test:{port}/")
+async def test_the_next_address_has_its_share_of_the_time_when_one_is_silent(make: Make) -> None:
+    with black_hole() as port, FaultServer("127.0.0.3", port=port) as server:
+        backend = make(lookup=scripted(["127.0.0.1", *["127.0.0.3"] * 999])[0], connect_timeout_s=100)
+        response, _ = await get(backend, server.url("/ok/1", host="half-silent.test"))
+        assert response.status == 200
 
 
-# Proxies that speak TLS.
+# TLS.
+
+
+async def test_a_slow_body_over_tls_has_all_the_time_it_needs(make: Make, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    backend = make(ca_file=str(tmp_path / "ca.pem"))
+    with FaultServer(ssl=context) as server:
+        _, body = await get(backend, server.url("/drip?n=4&pause=0.1"))
+        assert body.data == content("/drip", 4)
+        await backend.aclose()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

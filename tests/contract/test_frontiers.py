@@ -256,6 +256,26 @@ async def test_what_is_added_before_the_last_claimed_of_a_smaller_rank_is_found(
     assert urls_of(await frontier.claim(10, per_host=10, now=0.0)) == ["http://a/3", "http://a/4"]
 
 
+async def test_a_host_that_has_room_again_is_claimed_from_in_every_rank(frontier: Frontier) -> None:
+    await frontier.add([job(f"http://a/{n}", priority=-n) for n in range(6)])
+    claimed = await frontier.claim(10, per_host=2, now=0.0)
+    assert urls_of(claimed) == ["http://a/0", "http://a/1"]
+    assert await frontier.claim(10, per_host=2, now=0.0) == []
+    await frontier.settle([ended(job) for job in claimed])
+    assert urls_of(await frontier.claim(10, per_host=2, now=0.0)) == ["http://a/2", "http://a/3"]
+
+
+async def test_what_is_added_while_every_host_is_full_is_found(frontier: Frontier) -> None:
+    await frontier.add([job("http://a/0"), job("http://a/1", priority=-1), job("http://a/2", priority=-2)])
+    (first,) = await frontier.claim(10, per_host=1, now=0.0)
+    assert await frontier.claim(10, per_host=1, now=0.0) == []
+    await frontier.add([job("http://a/3", priority=-9), job("http://b/4", priority=-9)])
+    assert urls_of(await frontier.claim(10, per_host=1, now=0.0)) == ["http://b/4"]
+    assert await frontier.claim(10, per_host=1, now=0.0) == []
+    await frontier.settle([ended(first)])
+    assert urls_of(await frontier.claim(10, per_host=1, now=0.0)) == ["http://a/1"]
+
+
 # ---- settling ----
 
 

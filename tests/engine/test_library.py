@@ -408,6 +408,17 @@ async def test_bodies_are_charged_until_the_next_result_is_asked_for(monkeypatch
         assert len([result async for result in results]) == 4
 
 
+async def test_what_was_received_of_a_body_that_is_not_whole_is_charged_no_longer(monkeypatch):
+    monkeypatch.setattr(compose, "BYTE_BUDGET", 100_000)
+    cut = Answer(body=[b"x" * 60_000, ConnectionLost("cut", phase="body")], length=99_999)
+    async with Scripted(default=cut, concurrency=4, retries=0) as f:
+        results = aiter(f.stream(f"{A}{n}" for n in range(8)))
+        assert (await anext(results)).error == "connection-lost"
+        await turns()
+        assert len(f.script.hits) == 8
+        assert len([result async for result in results]) == 7
+
+
 # -- leaving early ---------------------------------------------------------------------------------------------------
 
 
@@ -665,6 +676,7 @@ assert sorted(os.listdir()) == [".netrc", "fetcher.toml"]
     environment = {
         "PATH": os.defpath,
         "HOME": str(tmp_path),
+        "PYTHONPATH": str(Path(fetcher.__file__).parents[1]),
         "FETCHER_CONCURRENCY": "not a number",
         "FETCHER_USER": "me:secret",
         **{f"{scheme}_proxy": dead for scheme in ("http", "https", "all")},

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 BEGUN = 5_000.0  # loop time
 EPOCH = 1_700_000_000.0  # UTC at loop time 0
-MOST_TURNS = 3_000_000
+MOST_TURNS = 500_000
 LONGEST_S = 1e7  # of virtual time
 PATIENCE_S = 20.0  # of real time, for a thread
 

@@ -478,18 +478,22 @@ def test_several_iterate_at_once():
     assert_no_thread()
 
 
-def test_a_program_that_ends_with_an_iterator_half_way_does_not_hang():
+def test_a_program_that_ends_with_an_iterator_half_way_closes_it_and_does_not_hang():
     code = """
 import asyncio
 from fetcher.bridge import iterate
 
 async def numbers():
-    while True:
+    try:
+        while True:
+            await asyncio.sleep(0)
+            yield 1
+    finally:
         await asyncio.sleep(0)
-        yield 1
+        print("closed", flush=True)
 
 left = iterate(numbers)
 print(next(left), flush=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\nclosed\n", "")

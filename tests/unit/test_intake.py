@@ -14,7 +14,8 @@ from support.frontiers import MEMORY, Place, claim_all, ended
 from fetcher.engine.intake import Intake
 from fetcher.frontiers.memory import MemoryFrontier
 from fetcher.model import Entry, Extra, Job, Record
-from fetcher.ports import Frontier
+from fetcher.ports import Frontier, Source
+from fetcher.sources.files import FileSource
 from fetcher.sources.iterables import IterableSource
 
 CANARY = "canary-5f3759df"
@@ -235,16 +236,26 @@ def test_no_entry_raises_and_each_becomes_a_job_or_a_refusal(
     assert job.url.encode() is not None
 
 
-async def stored(frontier: Frontier, entry: Entry) -> Job:
+async def stored(frontier: Frontier, source: Source) -> Job:
     await frontier.open()
     try:
-        async for entries in IterableSource([entry]):
+        async for entries in source:
             await frontier.add([Intake().job_of(one) for one in entries])
         (claimed,) = await claim_all(frontier)
         await frontier.settle([ended(claimed, "refused", message=(claimed.refusal or ("", ""))[1])])
     finally:
+        await source.aclose()
         await frontier.aclose(complete=True)
     return claimed
+
+
+async def test_an_input_file_with_a_name_that_is_not_unicode_can_be_stored_and_recorded(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "list\udcff.txt"
+    path.write_text("http://a/\n")
+    claimed = await stored(Place(tmp_path / "run").frontier(), FileSource(str(path)))
+    assert claimed.source == f"{tmp_path}/list\\xff.txt"
 
 
 @settings(max_examples=200, deadline=None)
@@ -255,7 +266,7 @@ async def stored(frontier: Frontier, entry: Entry) -> Job:
 @example(entry=Entry("http://h/", meta={"k": object()}))
 def test_whatever_entry_a_program_hands_over_can_be_stored_and_recorded(entry: Entry) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        claimed = asyncio.run(stored(Place(Path(folder, "run")).frontier(), entry))
-    in_memory = asyncio.run(stored(MemoryFrontier(), entry))
+        claimed = asyncio.run(stored(Place(Path(folder, "run")).frontier(), IterableSource([entry])))
+    in_memory = asyncio.run(stored(MemoryFrontier(), IterableSource([entry])))
     assert msgspec.json.encode(claimed) == msgspec.json.encode(in_memory)
     msgspec.json.encode(Record(url=claimed.url, source=claimed.source, line=claimed.line))

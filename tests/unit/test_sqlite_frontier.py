@@ -424,6 +424,26 @@ async def test_a_url_listed_twice_is_refreshed_once(place: Place) -> None:
         assert await claim_all(frontier) == []
 
 
+async def test_what_is_put_back_is_claimed_before_what_follows_it_in_the_list(place: Place) -> None:
+    await place.run(jobs(["http://a/1"]))
+    async with place.session(refresh=True) as frontier:
+        await frontier.add(jobs(f"http://a/{n}" for n in (2, 3, 4, 5)))
+        assert urls_of(await frontier.claim(2, per_host=9, now=0.0)) == ["http://a/2", "http://a/3"]
+        await frontier.add(jobs(["http://a/1"]))
+        assert urls_of(await frontier.claim(2, per_host=9, now=0.0)) == ["http://a/1", "http://a/4"]
+        assert urls_of(await claim_all(frontier)) == ["http://a/5"]
+
+
+async def test_what_is_put_back_while_every_host_is_full_is_found(place: Place) -> None:
+    await place.run([job("http://b/1", priority=-5)])
+    async with place.session(refresh=True) as frontier:
+        await frontier.add([job("http://a/1"), job("http://a/2", priority=-1)])
+        assert len(await frontier.claim(9, per_host=1, now=0.0)) == 1
+        assert await frontier.claim(9, per_host=1, now=0.0) == []
+        await frontier.add([job("http://b/1", priority=-9)])
+        assert urls_of(await frontier.claim(9, per_host=1, now=0.0)) == ["http://b/1"]
+
+
 async def test_an_interrupted_refresh_is_continued_and_a_finished_one_begun_anew(place: Place) -> None:
     urls = ["http://a/1", "http://a/2", "http://a/3"]
     await place.run(jobs(urls))

@@ -152,9 +152,10 @@ class Connection:
         sock = self.sock
         if self._is_tls:
             sock.settimeout(seconds)
-            data: bytes = sock.recv(most)
-            sock.settimeout(SILENCE_S)
-            return data
+            try:
+                return bytes(sock.recv(most))
+            finally:
+                sock.settimeout(SILENCE_S)
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         if not poll.poll(seconds * 1000):

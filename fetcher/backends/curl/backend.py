@@ -1,8 +1,8 @@
 """One exchange on libcurl: a pooled handle, started in a multi handle, awaited, drained when it asks.
 
-Invariants: requests that may reach private addresses and those that may not never share a connection, because
-each kind has a multi handle of its own. A handle goes back to its pool only when it is out of the multi handle,
-and is freed only after it: the connections that it made know it.
+Invariants: requests that may reach private addresses and those that may not never share a connection,
+because each kind has a multi handle of its own. A handle goes back to its pool only when it is out of the
+multi handle, and is freed only after it: the connections that it made know it.
 """
 
 from __future__ import annotations

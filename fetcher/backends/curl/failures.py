@@ -118,7 +118,9 @@ def _bad_file(transfer: Transfer) -> FetcherError:
 def _lost(transfer: Transfer) -> FetcherError:
     phase = transfer.phase
     if phase == "connect":
-        return _not_connected(transfer) if transfer.request.proxy is not None else ConnectFailed(f"connection closed by {place_of(transfer)}")
+        if transfer.request.proxy is not None:
+            return _not_connected(transfer)
+        return ConnectFailed(f"connection closed by {place_of(transfer)}")
     if transfer.code == pycurl.E_RECV_ERROR and any(word in transfer.text for word in _FRAMING):
         return _broken(transfer)
     if phase == "body":

@@ -29,7 +29,10 @@ _MOST_INTERIM: Final = 32  # 1xx answers before the final one
 _MOST_TRAILERS: Final = 256
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
-_EMPTY_LINES: Final = frozenset({b"\r\n", b"\n"})
+_NO_SOCKET: Final[int] = pycurl.SOCKET_BAD
+_SEND: Final[int] = pycurl.PREREQFUNC_OK
+_SEND_NOT: Final[int] = pycurl.PREREQFUNC_ABORT
+_PAUSE: Final[int] = pycurl.WRITEFUNC_PAUSE
 _ABORT: Final = 0  # from a callback that is given bytes: fewer taken than came
 
 Options = Sequence[tuple[int, Any]]
@@ -40,7 +43,9 @@ class Setup:
 
     __slots__ = ("always", "by_scheme", "family", "proxy")
 
-    def __init__(self, *, always: Options, by_scheme: dict[str, Options], proxy: Options, family: int) -> None:
+    def __init__(
+        self, *, always: Options, by_scheme: dict[str, Options], proxy: Options, family: int
+    ) -> None:
         self.always = always
         self.by_scheme = by_scheme
         self.proxy = proxy
@@ -134,7 +139,7 @@ class Transfer:
         self.text = ""
         self.denied: list[str] | None = None
         self.has_ended = self.must_drain = self.is_paused = self._is_dropped = False
-        self.is_spent = self.is_other_family = False
+        self.is_spent = self.is_other_family = self._is_wanted = False
         self._rest_timer: asyncio.TimerHandle | None = None
         if self._lines:
             self._lines = []
@@ -161,7 +166,9 @@ class Transfer:
         target = request.target
         url = target.url
         path_at = url.find("/", len(target.scheme) + 3)
-        is_relayed = request.proxy is not None and target.scheme == "http" and request.proxy.startswith("http")
+        is_relayed = (
+            request.proxy is not None and target.scheme == "http" and request.proxy.startswith("http")
+        )
         path = url[path_at:] if path_at >= 0 else "/"
         self.easy.setopt(pycurl.REQUEST_TARGET, url if is_relayed else path)
         self._has_target = True
@@ -233,20 +240,20 @@ class Transfer:
         setup = self._setup
         if setup.family and family != setup.family:
             self.is_other_family = True
-            return pycurl.SOCKET_BAD
+            return _NO_SOCKET
         if self.sent and (self.sent > 1 or self.request.method not in _IDEMPOTENT):
             self.is_spent = True  # libcurl would repeat it
-            return pycurl.SOCKET_BAD
+            return _NO_SOCKET
         if self._is_vetting and (not is_public(host) or is_local_name(self.request.target.name)):
             if self.denied is None:
                 self.denied = []
             self.denied.append(host)
-            return pycurl.SOCKET_BAD
+            return _NO_SOCKET
         try:
             opened = socket.socket(family, kind, protocol)
         except OSError as cause:
             self.os_error = cause.errno or 0
-            return pycurl.SOCKET_BAD
+            return _NO_SOCKET
         self._twin = opened
         self.opened += 1
         if self.opened == 1 or self.phase != "connect":
@@ -265,22 +272,21 @@ class Transfer:
         """A connection is ready, new or kept: the request is about to be sent."""
         if self.sent and (self.sent > 1 or self.request.method not in _IDEMPOTENT):
             self.is_spent = True
-            return pycurl.PREREQFUNC_ABORT
+            return _SEND_NOT
         self.sent += 1
         self.phase = "header"
         self._body.enter("header")
-        return pycurl.PREREQFUNC_OK
+        return _SEND
 
     def _on_header(self, line: bytes) -> int | None:
-        if line not in _EMPTY_LINES:
-            if self.response is None:
+        if self.response is None:
+            if len(line) > 2:  # not the empty one
                 self._lines.append(line)
-            else:
-                self.trailers += 1
-                if self.trailers > _MOST_TRAILERS:
-                    return self._fail(ProtocolBroken("not valid HTTP: too many trailers", phase="body"))
-            return None
-        if self.response is not None:
+                return None
+        else:
+            self.trailers += 1
+            if self.trailers > _MOST_TRAILERS:
+                return self._fail(ProtocolBroken("not valid HTTP: too many trailers", phase="body"))
             return None
         lines, self._lines = self._lines, []
         if self.phase == "connect":  # the answer of a proxy to CONNECT
@@ -332,7 +338,7 @@ class Transfer:
             return None
         if self.must_drain:
             self.is_paused = True
-            return pycurl.WRITEFUNC_PAUSE
+            return _PAUSE
         try:
             if self._body.feed(data):
                 self.must_drain = True
