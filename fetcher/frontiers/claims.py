@@ -56,6 +56,7 @@ class Claims:
         self._last: dict[tuple[int, int], int] = {}  # (rank, host): the last id claimed
         self._turn: dict[int, int] = {}  # rank: the host that was served last
         self._hosts_met: dict[int, int] = {}  # rank: hosts in the last walk that came full circle
+        self._alone: set[int] = set()  # ranks where that was one host, and no rows came since
         self._per_host = 0
         self._full: set[int] = set()  # hosts with `per_host` held
         self._barren: tuple[int, frozenset[int]] | None = None  # above that rank, these hosts have it all
@@ -65,7 +66,7 @@ class Claims:
         if per_host != self._per_host:
             self._per_host = per_host
             self._full = {host for host, held in self._held.items() if host and len(held) >= per_host}
-        for remembered in (self._last, self._turn, self._hosts_met):
+        for remembered in (self._last, self._turn, self._hosts_met, self._alone):
             if len(remembered) > _MOST_REMEMBERED:
                 remembered.clear()
         chosen: list[int] = []
@@ -95,10 +96,12 @@ class Claims:
     def look_again(self) -> None:
         """Rows were put back: some may lie before those that were claimed last."""
         self._last.clear()
+        self._alone.clear()
         self._barren = None
 
     def were_added(self, hosts: Iterable[int]) -> None:
         """There are new rows, of these hosts."""
+        self._alone.clear()
         if self._barren is not None and not self._barren[1].issuperset(hosts):
             self._barren = None
 
@@ -119,7 +122,7 @@ class Claims:
 
         True if a host may have more than its share.
         """
-        first = self._turn.get(rank, -1) if self._hosts_met.get(rank) != 1 else -1
+        first = self._turn.get(rank, -1) if rank not in self._alone else -1
         after, is_second_half, met, may_have_more = first, False, 0, False
         while len(chosen) < limit:
             most = min(share, limit - len(chosen), per_host)
@@ -142,6 +145,8 @@ class Claims:
             if is_end:
                 if is_second_half or first < 0:
                     self._hosts_met[rank] = met
+                    if met == 1:
+                        self._alone.add(rank)
                     return may_have_more
                 after, is_second_half = -1, True
         return False

@@ -204,6 +204,16 @@ async def test_a_large_host_keeps_the_others_waiting_for_one_claim_at_most(front
     }
 
 
+async def test_a_host_that_was_alone_does_not_keep_later_ones_waiting(frontier: Frontier) -> None:
+    await frontier.add(jobs(f"http://first/{n}" for n in range(5)))
+    assert len(await frontier.claim(100, per_host=PLENTY, now=0.0)) == 5
+    assert await frontier.claim(100, per_host=PLENTY, now=0.0) == []
+    await frontier.add(jobs(f"http://first/{n}" for n in range(5, 1000)))
+    await frontier.add(jobs(["http://later/1"]))
+    claimed = [await frontier.claim(50, per_host=PLENTY, now=0.0) for _ in range(2)]
+    assert "http://later/1" in urls_of(claimed[0] + claimed[1])
+
+
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=12), limit=st.integers(1, 40))
 @pytest.mark.parametrize("kind", FRONTIERS)

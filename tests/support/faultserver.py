@@ -242,6 +242,8 @@ class FaultServer:
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        for _ in range(5):  # what is just being accepted comes to `_accept`
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -253,6 +255,9 @@ class FaultServer:
         task = self._loop.create_task(self._converse(self.connections, reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(
+            lambda _: writer.transport.abort()
+        )  # cancelled before it began, it closes nothing
 
     async def _converse(
         self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -72,6 +72,7 @@ class Multi:
             self._timer.cancel()
         self._deadline = None
         self._is_woken = True  # libcurl's last words are not listened to
+        self._tenants.clear()
         self.sockets.close()
         self._multi.close()
 

@@ -166,9 +166,7 @@ class Transfer:
         target = request.target
         url = target.url
         path_at = url.find("/", len(target.scheme) + 3)
-        is_relayed = (
-            request.proxy is not None and target.scheme == "http" and request.proxy.startswith("http")
-        )
+        is_relayed = target.scheme == "http" and (request.proxy or "").startswith("http")
         path = url[path_at:] if path_at >= 0 else "/"
         self.easy.setopt(pycurl.REQUEST_TARGET, url if is_relayed else path)
         self._has_target = True
@@ -280,7 +278,7 @@ class Transfer:
 
     def _on_header(self, line: bytes) -> int | None:
         if self.response is None:
-            if len(line) > 2:  # not the empty one
+            if len(line) > 2 or line[-1] != 10:  # not the empty one, or only its CR before the end
                 self._lines.append(line)
                 return None
         else:

@@ -1,0 +1,469 @@
+"""What only the curl backend does: HTTP/2, HTTP/3, SOCKS, and what its handles must not remember."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+from support.bodies import RecordingBody
+from support.faultserver import FaultServer, content
+from support.http23 import Http23Server
+
+from fetcher import compose
+from fetcher.backends.curl import CurlBackend, multi, transfer
+from fetcher.errors import ConfigError, ConnectFailed, ConnectionLost, NameNotResolved, Refused
+from fetcher.model import Request, Response, Target
+from fetcher.policy.addresses import is_public
+from fetcher.policy.credentials import Credentials
+from fetcher.settings import Settings
+
+Make = Callable[..., CurlBackend]
+HEADERS = (("User-Agent", "test"),)
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Make]:
+    """Backends with options; each is closed at the end, and must have left no task."""
+    before = asyncio.all_tasks()
+    made: list[CurlBackend] = []
+
+    def one(**options: Any) -> CurlBackend:
+        made.append(CurlBackend(**options))
+        return made[-1]
+
+    yield one
+    for backend in made:
+        await backend.aclose()
+    assert asyncio.all_tasks() <= before | {asyncio.current_task()}
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture
+def http2(authority: trustme.CA, tmp_path: Path) -> Iterator[Http23Server]:
+    with Http23Server(authority.issue_cert("127.0.0.1"), tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def http3(authority: trustme.CA, tmp_path: Path) -> Iterator[Http23Server]:
+    with Http23Server(authority.issue_cert("127.0.0.1"), tmp_path, quic=True) as running:
+        yield running
+
+
+def hop(
+    url: str,
+    *,
+    method: str = "GET",
+    headers: tuple[tuple[str, str], ...] = HEADERS,
+    body: bytes | None = None,
+    allow_private: bool = True,
+    proxy: str | None = None,
+) -> Request:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    target = Target(url=url, scheme=parts.scheme, name=parts.hostname or "", port=port, host=parts.netloc)
+    return Request(
+        target=target, method=method, headers=headers, body=body, allow_private=allow_private, proxy=proxy
+    )
+
+
+async def get(backend: CurlBackend, url: str, **options: Any) -> tuple[Response, RecordingBody]:
+    body = RecordingBody()
+    async with asyncio.timeout(10):
+        response = await backend.exchange(hop(url, **options), body)
+    assert body.response is response
+    return response, body
+
+
+async def seen(server: Any, holds: Callable[[Any], bool]) -> bool:
+    return await asyncio.to_thread(server.wait, holds)
+
+
+# Versions.
+
+
+@pytest.mark.parametrize(
+    ("asked", "spoken"), [("auto", "2"), ("2", "2"), ("1.1", "1.1"), ("3", "3")]
+)
+async def test_https_is_spoken_in_the_version_that_was_asked_for(
+    http3: Http23Server, make: Make, ca_file: str, asked: str, spoken: str
+) -> None:
+    backend = make(http=asked, ca_file=ca_file)
+    response, body = await get(backend, http3.url("/bytes/100000"))
+    assert (response.http_version, http3.log[0].version) == (spoken, spoken)
+    assert (response.completeness, response.length) == ("length", 100_000)
+    assert body.data == content("/bytes/100000", 100_000)
+    assert body.phases == ["connect", "header"]
+
+
+async def test_http3_falls_back_where_it_is_not_offered(
+    http2: Http23Server, make: Make, ca_file: str
+) -> None:
+    response, body = await get(make(http="3", ca_file=ca_file), http2.url("/bytes/10"))
+    assert (response.http_version, len(body.data)) == ("2", 10)
+
+
+async def test_http2_falls_back_where_it_is_not_offered(
+    make: Make, authority: trustme.CA, tmp_path: Path, ca_file: str
+) -> None:
+    with Http23Server(authority.issue_cert("127.0.0.1"), tmp_path, h2=False) as server:
+        backend = make(http="2", ca_file=ca_file)
+        response, _ = await get(backend, server.url("/bytes/10"))
+        assert response.http_version == "1.1"
+        await backend.aclose()
+
+
+@pytest.mark.parametrize("asked", ["auto", "2", "3"])
+async def test_plain_http_stays_what_it_is_and_asks_for_no_upgrade(
+    make: Make, server: FaultServer, asked: str
+) -> None:
+    response, _ = await get(make(http=asked), server.url("/ok/1"))
+    assert response.http_version == "1.1"
+    assert server.log[0].headers == [("Host", f"127.0.0.1:{server.port}"), *HEADERS]
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_the_end_of_a_stream_shows_as_that_of_chunks_does(
+    http3: Http23Server, make: Make, ca_file: str, version: str
+) -> None:
+    response, body = await get(make(http=version, ca_file=ca_file), http3.url("/stream/70000"))
+    assert (response.completeness, response.length) == ("chunked", None)
+    assert body.data == content("/stream/70000", 70_000)
+    assert response.headers.get_all("x-a") == ["1", "2"]
+
+
+async def test_a_stream_that_is_reset_is_lost(http2: Http23Server, make: Make, ca_file: str) -> None:
+    with pytest.raises(ConnectionLost) as caught:
+        await get(make(ca_file=ca_file), http2.url("/cut/2000"))
+    assert caught.value.phase == "body"
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_many_exchanges_share_one_connection(
+    http3: Http23Server, make: Make, ca_file: str, version: str
+) -> None:
+    backend = make(http=version, ca_file=ca_file)
+
+    async def one(number: int) -> list[str]:
+        _, body = await get(backend, http3.url(f"/bytes/{1000 + number}"))
+        assert body.data == content(f"/bytes/{1000 + number}", 1000 + number)
+        return body.phases
+
+    phases = await asyncio.gather(*(one(number) for number in range(40)))
+    assert len({hit.peer for hit in http3.log}) == 1
+    assert [each[-1] for each in phases] == ["header"] * 40
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+@pytest.mark.parametrize("path", ["/hang", "/hang-body"])
+async def test_cancelling_ends_its_stream_and_leaves_the_others(
+    http3: Http23Server, make: Make, ca_file: str, version: str, path: str
+) -> None:
+    backend = make(http=version, ca_file=ca_file)
+    await get(backend, http3.url("/bytes/1"))
+    task = asyncio.create_task(backend.exchange(hop(http3.url(path)), RecordingBody()))
+    assert await seen(http3, lambda s: s.active == 1)
+    _, body = await get(backend, http3.url("/bytes/2"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if version == "2":  # the server does not heed the end of a stream of HTTP/3
+        assert await seen(http3, lambda s: s.active == 0)
+    assert (await get(backend, http3.url("/bytes/3")))[1].phases == ["header"]
+    assert len({hit.peer for hit in http3.log}) == 1
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_stream_that_drains_does_not_hold_the_others(
+    http3: Http23Server, make: Make, ca_file: str, version: str
+) -> None:
+    backend = make(http=version, ca_file=ca_file)
+    gate = asyncio.Event()
+    held = RecordingBody(gate=gate)
+    size = 30_000_000
+    task = asyncio.create_task(backend.exchange(hop(http3.url(f"/bytes/{size}")), held))
+    await held.fed.wait()
+    for number in range(20):
+        assert len((await get(backend, http3.url(f"/bytes/{number}")))[1].data) == number
+    assert len(held.data) < 2_000_000
+    if version == "2":  # this server queues what it sends in HTTP/3
+        assert http3.log[0].sent < size
+    gate.set()
+    async with asyncio.timeout(20):
+        await task
+    assert held.data == content(f"/bytes/{size}", size)
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_private_address_gets_no_packet_in_any_version(
+    http3: Http23Server, make: Make, ca_file: str, version: str
+) -> None:
+    backend = make(http=version, ca_file=ca_file)
+    await get(backend, http3.url("/bytes/1"))
+    with pytest.raises(Refused) as caught:
+        await get(backend, http3.url("/bytes/2"), allow_private=False)
+    assert caught.value.slug == "private-address"
+    assert len(http3.log) == 1
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_post_is_sent_whole_in_any_version(
+    http3: Http23Server, make: Make, ca_file: str, version: str
+) -> None:
+    sent = content("post", 300_000)
+    await get(make(http=version, ca_file=ca_file), http3.url("/bytes/1"), method="POST", body=sent)
+    assert http3.log[0].body == sent
+    names = [name for name, _ in http3.log[0].headers]
+    assert not {b"content-type", b"expect", b"accept"} & set(names)
+
+
+# Handles that are used again.
+
+
+async def test_a_handle_remembers_nothing_of_an_odd_request(make: Make, server: FaultServer) -> None:
+    backend = make()
+    await get(backend, server.url("/echo"), method="POST", body=b"x", headers=(("X-A", "1"),))
+    await get(backend, server.url("/echo?%7e"), method="HEAD")
+    with FaultServer() as proxy:
+        await get(backend, server.url("/echo"), proxy=proxy.url(""))
+    for path in ("/echo?a", "/echo?%7e", "/echo?b"):
+        _, body = await get(backend, server.url(path))
+        hit = server.log[-1]
+        assert (hit.method, hit.target, hit.body) == ("GET", path, b"")
+        assert hit.headers == [("Host", f"127.0.0.1:{server.port}"), *HEADERS]
+        assert body.data
+
+
+async def test_a_header_without_a_value_is_sent(make: Make, server: FaultServer) -> None:
+    await get(make(), server.url("/echo"), headers=(("X-Empty", ""), ("Accept", "")))
+    assert server.log[0].headers[1:] == [("X-Empty", ""), ("Accept", "")]
+
+
+async def test_no_expectation_is_sent_with_a_large_body(make: Make, server: FaultServer) -> None:
+    await get(make(), server.url("/ok/1"), method="PUT", body=bytes(3_000_000))
+    assert [name for name, _ in server.log[0].headers] == ["Host", "User-Agent", "Content-Length"]
+
+
+async def test_proxies_of_the_environment_and_netrc_are_not_read(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:1")
+    await get(make(), server.url("/ok/1"))
+    assert server.log[0].header("authorization") is None
+
+
+async def test_the_exception_for_a_proxy_of_the_environment_is_not_read(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with FaultServer() as proxy:
+        await get(make(), server.url("/ok/1"), proxy=proxy.url(""))
+        assert len(proxy.log) == 1
+
+
+# Addresses and proxies.
+
+
+async def test_private_answers_of_a_name_are_dropped_and_public_ones_used(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "is_public", lambda host: host == "127.0.0.3" or is_public(host))
+    backend = make(resolve={("mixed.test", server.port): "127.0.0.2,127.0.0.3,127.0.0.4"})
+    response, _ = await get(backend, f"http://mixed.test:{server.port}/ok/1", allow_private=False)
+    assert response.status == 200
+    assert (server.log[0].address, server.connections) == ("127.0.0.3", 1)
+
+
+async def test_an_unknown_name_is_not_resolved(make: Make) -> None:
+    with pytest.raises(NameNotResolved) as caught:
+        await get(make(), "http://no-such-name.invalid/")
+    assert "no-such-name.invalid" in str(caught.value)
+    assert caught.value.phase == "name"
+
+
+async def socks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: list[bytes]) -> None:
+    """Serve a connection as a proxy of SOCKS 5 (RFC 1928) that reaches only the loopback."""
+    assert await reader.readexactly(1) == b"\x05"
+    await reader.readexactly((await reader.readexactly(1))[0])
+    writer.write(b"\x05\x00")
+    _, _, _, kind = await reader.readexactly(4)
+    name = await reader.readexactly(4 if kind == 1 else (await reader.readexactly(1))[0])
+    asked.append(name)
+    port = int.from_bytes(await reader.readexactly(2), "big")
+    if name == b"refused.test":
+        writer.write(b"\x05\x02\x00\x01" + bytes(6))
+        writer.close()
+        return
+    writer.write(b"\x05\x00\x00\x01" + bytes(6))
+    inner, outer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+        sink.close()
+
+    await asyncio.gather(pump(reader, outer), pump(inner, writer))
+
+
+async def test_a_socks_proxy_finds_the_name_itself(make: Make, server: FaultServer) -> None:
+    asked: list[bytes] = []
+    serving: list[asyncio.Task[None]] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(socks(reader, writer, asked)))
+
+    proxy = await asyncio.start_server(accept, "127.0.0.1", 0)
+    address = f"socks5h://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    backend = make()
+    _, body = await get(backend, f"http://example.test:{server.port}/ok/%7e1", proxy=address)
+    assert body.data == content("/ok/%7e1", 100)
+    assert asked == [b"example.test"]
+    assert server.log[0].target == "/ok/%7e1"
+    with pytest.raises(ConnectFailed, match="proxy 127"):
+        await get(backend, "http://refused.test/", proxy=address)
+    await backend.aclose()
+    await asyncio.gather(*serving)
+    proxy.close()
+    await proxy.wait_closed()
+
+
+def test_socks_proxies_are_allowed_for_this_backend_only() -> None:
+    address = "socks5h://127.0.0.1:1"
+    policies = compose.make_policies(Settings(backend="curl", proxy=address), {})
+    assert not policies.proxies.is_empty
+    assert isinstance(policies.credentials, Credentials)
+    with pytest.raises(ConfigError, match="socks5h"):
+        compose.make_policies(Settings(proxy=address), {})
+
+
+async def test_a_client_certificate_is_shown(
+    make: Make, authority: trustme.CA, ca_file: str, tmp_path: Path
+) -> None:
+    own = tmp_path / "me.pem"
+    authority.issue_cert("me.test").private_key_and_cert_chain_pem.write_to_path(str(own))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with FaultServer(ssl=context) as server:
+        response, _ = await get(make(ca_file=ca_file, client_cert=str(own)), server.url("/ok/1"))
+        assert response.status == 200
+        with pytest.raises((ConnectionLost, ConnectFailed)):
+            await get(make(ca_file=ca_file), server.url("/ok/1"))
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_cert"])
+async def test_a_file_that_is_no_certificate_is_a_mistake_of_configuration(
+    http2: Http23Server, make: Make, tmp_path: Path, key: str
+) -> None:
+    path = tmp_path / "not.pem"
+    path.write_text("no certificate\n")
+    with pytest.raises(ConfigError, match=r"not\.pem"):
+        await get(make(**{key: str(path)}), http2.url("/bytes/1"))
+
+
+# Driving libcurl.
+
+
+async def test_it_works_where_there_is_no_epoll(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multi, "Sockets", multi.LoopSockets)
+    backend = make()
+
+    async def one(number: int) -> None:
+        _, body = await get(backend, server.url(f"/bytes/{number * 5000}"))
+        assert len(body.data) == number * 5000
+
+    await asyncio.gather(*(one(number) for number in range(50)))
+    gate = asyncio.Event()
+    held = RecordingBody(gate=gate)
+    task = asyncio.create_task(backend.exchange(hop(server.url("/bytes/9000000")), held))
+    await held.fed.wait()
+    gate.set()
+    await task
+    assert len(held.data) == 9_000_000
+    task = asyncio.create_task(backend.exchange(hop(server.url("/hang")), RecordingBody()))
+    assert await seen(server, lambda s: s.count("/hang") == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await backend.aclose()
+    assert await seen(server, lambda s: s.open == 0)
+
+
+async def test_no_descriptor_is_left_when_it_is_closed(make: Make, server: FaultServer) -> None:
+    def descriptors() -> set[str]:
+        return {str(path.resolve()) for path in Path("/proc/self/fd").iterdir() if path.exists()}
+
+    before = descriptors()
+    backend = make()
+    await asyncio.gather(*(get(backend, server.url(f"/ok/{number}")) for number in range(20)))
+    await backend.aclose()
+    assert await seen(server, lambda s: s.open == 0)
+    assert {one for one in descriptors() - before if "epoll" in one} == set()
+
+
+async def test_an_idle_connection_that_the_server_ends_is_let_go(make: Make, server: FaultServer) -> None:
+    backend = make()
+    await get(backend, server.url("/http10/5"))
+    await get(backend, server.url("/eof/5"))
+    await get(backend, server.url("/surplus?n=5"))
+    assert await seen(server, lambda s: s.open == 0)
+    assert (await get(backend, server.url("/ok/1")))[0].status == 200
+
+
+# What it needs.
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+def test_it_does_without_aiohttp() -> None:
+    ended = python(
+        "import sys, fetcher.backends.curl\n"
+        "print([name for name in ('aiohttp', 'urllib3', 'yarl.x') if name in sys.modules])"
+    )
+    assert (ended.stdout.strip(), ended.stderr) == ("[]", "")
+
+
+def test_without_pycurl_it_says_what_to_install() -> None:
+    ended = python(
+        "import sys; sys.modules['pycurl'] = None\n"
+        "from fetcher import compose, settings, errors\n"
+        "try: compose.make_backend(settings.Settings(backend='curl'))\n"
+        "except errors.ConfigError as error: print(error, '/', error.hint)"
+    )
+    assert ended.stdout.strip() == "the curl backend needs pycurl / install fetcher[curl]", ended.stderr
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_settings_choose_the_version(version: str) -> None:
+    backend = compose.make_backend(Settings(backend="curl", http=version))
+    assert version in backend.traits.http_versions
+    with pytest.raises(ConfigError, match=f"HTTP/{version}"):
+        compose.make_backend(Settings(backend="asyncio", http=version))
