@@ -4,7 +4,8 @@ Invariants:
 
 - a host is in `_ready` exactly when it is READY, and in the heap exactly once when it is TIMED;
 - a host with queued URLs and a free slot is READY, or TIMED until its `not_before`; one without is IDLE;
-- a host with nothing queued, active or deferred, whose pace is at rest, is forgotten;
+- a host with nothing queued, active or deferred, whose pace is at rest, is forgotten (beyond
+  `_MOST_HOSTS`, also one whose limit has not recovered);
 - `held` counts the URLs that only time can make ready: deferred ones, and those of TIMED hosts.
 
 Nothing sleeps in a slot: delays, rates, backoff and Retry-After all become one `not_before`.
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterable
 
 from fetcher.engine.fetch import Fetch
 from fetcher.policy.pace import HostPace, StartRate
+
+_MOST_HOSTS = 10_000  # beyond, one that was slowed down is forgotten too when it has nothing to do
 
 
 class _Place(enum.Enum):
@@ -183,7 +186,7 @@ class Scheduler:
     def _forget(self, host: Host, now: float) -> None:
         """Drop a host with nothing to do, unless it would be asked too soon or too much by a new one."""
         pace = host.pace
-        if pace.not_before <= now and pace.limit >= pace.most:
+        if pace.not_before <= now and (pace.limit >= pace.most or len(self._hosts) > _MOST_HOSTS):
             del self._hosts[host.name]
         elif pace.not_before > now:
             host.place = _TIMED

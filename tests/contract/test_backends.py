@@ -288,6 +288,7 @@ async def test_many_exchanges_at_once_each_get_their_own_answer(
         ("/cut-chunked?at=50", ConnectionLost, "connection-lost", "body"),
         ("/reset?at=100", ConnectionLost, "connection-lost", "body"),
         ("/cl-te", ProtocolBroken, "protocol-broken", "header"),
+        ("/te-gzip", ProtocolBroken, "protocol-broken", "header"),
         ("/cl-twice", ProtocolBroken, "protocol-broken", "header"),
         ("/cl-negative", ProtocolBroken, "protocol-broken", "header"),
         ("/cl-plus", ProtocolBroken, "protocol-broken", "header"),

@@ -75,7 +75,7 @@ async def test_a_request_is_found_twice_within_one_batch(frontier: Frontier) -> 
     assert urls_of(await claim_all(frontier)) == ["http://h/1", "http://h/2", "http://h/3"]
 
 
-DIFFERENT = {
+DIFFERENT: dict[str, dict[str, Any]] = {
     "path": {"url": "http://h/P"},
     "query": {"url": "http://h/p?"},
     "scheme": {"url": "https://h/p"},

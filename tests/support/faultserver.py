@@ -240,10 +240,12 @@ class FaultServer:
         ]
 
     async def _stop(self) -> None:
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+        for _ in range(5):  # what is just being accepted comes to `_accept`; a closed server would lose it
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
-        for _ in range(5):  # what is just being accepted comes to `_accept`
-            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -606,6 +608,7 @@ async def blob(x: Exchange) -> None:
 
 
 BLOBS: dict[str, bytes] = {
+    "te-gzip": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "cl-te": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "cl-twice": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     "cl-same": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import trustme
+
 from support.faultserver import content
 
 
@@ -35,7 +36,6 @@ class Hit:
     headers: list[tuple[bytes, bytes]]
     peer: tuple[str, int]
     body: bytes = b""
-    sent: int = 0
 
 
 class Http23Server:
@@ -130,7 +130,9 @@ class Http23Server:
                 if event["type"] == "lifespan.shutdown":
                     return
         path = scope["raw_path"].decode("latin-1")
-        hit = Hit(scope["http_version"], scope["method"], path, list(scope["headers"]), tuple(scope["client"]))
+        hit = Hit(
+            scope["http_version"], scope["method"], path, list(scope["headers"]), tuple(scope["client"])
+        )
         self.log.append(hit)
         self.active += 1
         try:
@@ -168,7 +170,6 @@ class Http23Server:
             raise RuntimeError("cut")
         for start in range(0, size, 65536):
             await send({"type": "http.response.body", "body": body[start : start + 65536], "more_body": True})
-            hit.sent += 65536
         await send({"type": "http.response.body", "body": b""})
 
 

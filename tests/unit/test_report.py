@@ -1,6 +1,7 @@
 """What a state holds, read without changing it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.frontiers import Place, by_path, claim_all, deferred, ended, job, jobs
@@ -20,7 +21,7 @@ def report(place: Place, **options: int) -> Report:
 
 async def mixed(place: Place, *, complete: bool = False) -> None:
     """Seven URLs of three hosts, and a line that is none."""
-    outcomes = {
+    outcomes: dict[str, tuple[str, dict[str, Any]]] = {
         "1": ("done", {"bytes": 100}),
         "2": ("unchanged", {"bytes": 20, "path": "2"}),
         "3": ("failed", {"error": "timed-out"}),

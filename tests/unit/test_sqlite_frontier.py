@@ -549,7 +549,7 @@ async def test_after_a_restart_an_ordinary_run_continues_it(place: Place) -> Non
 
 # ---- credentials ----
 
-SECRET = [
+SECRET: list[dict[str, Any]] = [
     {"url": f"http://user:{CANARY}@a/1"},
     {"url": "http://a/2", "headers": {"Authorization": f"Bearer {CANARY}", "X-Api-Key": CANARY, "Accept": "*/*"}},
     {"url": f"ftp://user:{CANARY}@a/3"},

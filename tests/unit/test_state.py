@@ -287,6 +287,8 @@ def test_a_state_in_use_and_one_that_was_killed_can_be_read(state: Path, tmp_pat
         db.execute("INSERT INTO meta VALUES ('a', 1)")
         with contextlib.closing(read_state(state)) as reader:
             assert reader.execute("SELECT name FROM meta").fetchall() == [("a",)]
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.execute("INSERT INTO meta VALUES ('b', 1)")
         killed = tmp_path / "killed"
         killed.mkdir()
         for name in ("state.db", "state.db-wal"):

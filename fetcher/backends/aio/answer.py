@@ -37,8 +37,8 @@ async def read_answer(wire: WireRequest, protocol: Protocol, body: BodyWriter, r
         wire.is_answered = bool(protocol.early)
         raise
     protocol.early = None
-    wire.phase = "body"
     response = _response(wire.request, message, resent)
+    wire.phase = "body"
     if not body.begin(response):
         wire.keeps = await _rest_is_read(payload, response.length)
         return response
@@ -66,6 +66,8 @@ def _response(request: Request, message: RawResponseMessage, resent: int) -> Res
     if message.code in _BODILESS or request.method == "HEAD":
         completeness = "none"
     elif message.chunked:
+        if [coding.lower() for coding in message.headers.getall("Transfer-Encoding", [])] != ["chunked"]:
+            raise aiohttp.ClientError("a transfer-coding that nobody asked for")  # RFC 9112 §7
         completeness = "chunked"
     else:
         completeness = "length" if length is not None else "eof-unverified"

@@ -18,7 +18,7 @@ import pycurl
 
 from fetcher.backends.curl.head import parse_head, parse_status
 from fetcher.backends.curl.multi import Multi
-from fetcher.errors import Phase, ProtocolBroken
+from fetcher.errors import ConnectionLost, Phase, ProtocolBroken
 from fetcher.model import Request, Response
 from fetcher.policy.addresses import is_local_name, is_public
 from fetcher.ports import BodyWriter
@@ -195,7 +195,14 @@ class Transfer:
         self.changed = self._loop.create_future()
         if self.is_paused:
             self.is_paused = False
-            self.easy.pause(pycurl.PAUSE_CONT)
+            try:
+                self.easy.pause(pycurl.PAUSE_CONT)
+            except pycurl.error as cause:  # what was held back is delivered inside, and may be refused
+                if self.failure is None:
+                    self.failure = ConnectionLost(
+                        f"the transfer could not go on: {cause.args[-1]}", phase="body"
+                    )
+                self.abandon()
 
     def abandon(self) -> None:
         """Take the transfer out: its connection, or its stream of HTTP/2, ends."""
