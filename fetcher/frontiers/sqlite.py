@@ -38,12 +38,13 @@ _INSERT = """INSERT INTO url (id, key, check_key, url, host, rank, source, line,
  given, parent, depth, extra, has_secret, error)
  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"""
 _FIND = "SELECT id, check_key, state, error, generation, session FROM url WHERE key = ?"
+# Whatever stands at the path of a URL that failed is not ours: it was put there since.
 _PUT_BACK = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
- status = NULL, rank = ?, source = ?, line = ?, extra = ?, error = ?, generation = ?, session = ?
- WHERE id = ?"""
+ status = NULL, rank = ?, source = ?, line = ?, extra = ?, error = ?, generation = ?, session = ?,
+ is_foreign = CASE WHEN state = 3 AND sha256 IS NULL THEN 1 ELSE is_foreign END WHERE id = ?"""
 _GIVE_BACK = "UPDATE url SET state = 0, session = ? WHERE id = ?"
 _PUT_BACK_FAILED = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
- status = NULL, error = NULL
+ status = NULL, error = NULL, is_foreign = CASE WHEN sha256 IS NULL THEN 1 ELSE is_foreign END
  WHERE state = ? OR (state = ? AND error = 'robots-unreachable')"""
 _FORGET = """UPDATE url SET state = ?, attempts = 0, waited = 0, not_before = 0, history = NULL,
  status = NULL, bytes = NULL, sha256 = NULL, etag = NULL, last_modified = NULL"""

@@ -83,3 +83,20 @@ async def test_what_failed_once_is_whole_in_the_end(
         summary = await fetcher.download([server.url(path) for path in paths], tmp_path / "out")
     assert (summary.done, summary.failed) == (len(paths), 0)
     assert all(server.count(path) == 2 for path in paths)
+
+
+@pytest.mark.parametrize("flag", ["retry_failed", "refresh"])
+async def test_a_file_put_in_the_place_of_a_failed_one_is_not_overwritten(
+    flag: str, server: FaultServer, tmp_path: Path
+) -> None:
+    url = server.url("/once/404/page")
+    out = tmp_path / "out"
+    first = await Fetcher(min_free=0).download.aio([url], out)
+    assert first.failed == 1
+    mine = out / f"127.0.0.1_{server.port}" / "once" / "404" / "page"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    second = await Fetcher(min_free=0, **{flag: True}).download.aio([url], out)
+    assert second.done == 1
+    assert mine.read_bytes() == b"mine"
+    assert [path.name[:5] for path in mine.parent.glob("page~*")] == ["page~"]
