@@ -70,7 +70,6 @@ class Run:
         if most is not None and most < plan.concurrency:
             plan = msgspec.structs.replace(plan, concurrency=most)
         self._plan = plan
-        self._ports = ports
         self._deliver = deliver
         self._free_bytes = free_bytes
         recorder = Recorder(ports.backend.traits.name, keeps_bodies=plan.keeps_bodies)

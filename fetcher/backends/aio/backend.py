@@ -25,15 +25,12 @@ from fetcher.backends.aio.connection import Connector, Protocol, Proxy, Resolver
 from fetcher.backends.aio.failures import translated
 from fetcher.errors import ConfigError
 from fetcher.model import Request, Response
+from fetcher.policy.wire import RequestWriter
 from fetcher.ports import BodyWriter, Traits
 
 _DNS_NAMES: Final = 50_000
 _DNS_TTL_S: Final = 120
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
-_BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
-_UNSENT: Final = ("\r", "\n", "\0")
-
-Fields = tuple[tuple[str, str], ...]
 
 
 class AioBackend:
@@ -75,8 +72,7 @@ class AioBackend:
         self._resolver: Resolver | None = None
         self._tls: ssl.SSLContext | bool | None = None
         self._proxies: dict[str, Proxy] = {}
-        self._fields: Fields = ()  # the last request's, and what becomes of them:
-        self._fields_wire, self._names_host = b"", False
+        self._writer = RequestWriter()
 
     async def exchange(self, request: Request, body: BodyWriter) -> Response:
         """Send one request and stream the reply's wire bytes into `body`; see `ports.Backend`.
@@ -87,12 +83,16 @@ class AioBackend:
         is_vetted = not request.allow_private and request.proxy is None
         connector = (self._guarded if is_vetted else self._open) or self._connector(vetting=is_vetted)
         tls = True if request.target.scheme == "http" else self._tls_context()
-        proxy = None if request.proxy is None else self._proxy(request.proxy)
+        proxy = relayed_for = None
+        if request.proxy is not None:
+            proxy = self._proxy(request.proxy)
+            if request.target.scheme == "http":
+                relayed_for = proxy.authorization or ""
         resent = 0
         while True:
             wire = WireRequest(request, body, tls=tls, proxy=proxy)
             try:
-                data = self._serialized(request, proxy)
+                data = self._writer.write(request, relayed_for=relayed_for)
                 connection = await connector.connect(wire, [], self._timeout)
                 protocol = connection.protocol
                 assert isinstance(protocol, Protocol)
@@ -182,41 +182,3 @@ class AioBackend:
                 authorization = "Basic " + base64.b64encode(pair.encode()).decode()
             proxy = self._proxies[text] = Proxy(url.with_user(None), authorization, self._user_agent)
         return proxy
-
-    def _serialized(self, request: Request, proxy: Proxy | None) -> bytes:
-        """The whole request (RFC 9112 §3); what stands in the line are the URL's own bytes."""
-        target = request.target
-        url = target.url
-        start = len(target.scheme) + 3
-        slash = url.find("/", start)
-        if slash < 0:
-            slash, url = len(url), url + "/"
-        is_relayed = proxy is not None and target.scheme == "http"
-        line = f"{request.method} {url if is_relayed else url[slash:]} HTTP/1.1\r\n"
-        if line.count(" ") != 2 or line.count("\n") != 1 or line.count("\r") != 1:
-            raise ValueError("a space or line break in the request line")
-        fields = request.headers
-        if fields is not self._fields:
-            self._fields_wire = b"".join([_field(name, value) for name, value in fields])
-            self._names_host = any(name.lower() == "host" for name, _ in fields)
-            self._fields = fields
-        head = line.encode("ascii")
-        if not self._names_host:
-            head += b"Host: %b\r\n" % url[start:slash].encode("ascii")
-        head += self._fields_wire
-        if proxy is not None and is_relayed and proxy.authorization:
-            head += _field("Proxy-Authorization", proxy.authorization)
-        if request.body is None and request.method not in _BODY_METHODS:
-            return head + b"\r\n"
-        content = request.body or b""
-        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(content), content)
-
-
-def _field(name: str, value: str) -> bytes:
-    line = f"{name}: {value}"
-    if any(mark in line for mark in _UNSENT):
-        raise ValueError("a line break in a header field")
-    try:
-        return line.encode("latin-1") + b"\r\n"  # as an answer's field was read (RFC 9110 §5.5)
-    except UnicodeEncodeError:
-        return line.encode() + b"\r\n"
