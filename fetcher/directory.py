@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from pathlib import Path
 
 from fetcher.errors import DirectoryInUse, StorageError
 
 OWN = ".fetcher"
+_OWNER_KNOWN_S = 2.0
 
 
 class RunDirectory:
@@ -62,17 +64,25 @@ class RunDirectory:
             ) from error
 
     def in_use(self) -> DirectoryInUse:
-        """The error that names the process which holds the lock."""
-        owner = self.owner()
+        """The error that names the process which holds the lock.
+
+        That process writes its number just after it took the lock, so this waits for it for a moment.
+        """
+        patience = time.monotonic() + _OWNER_KNOWN_S
+        while (owner := self.owner()) is None and time.monotonic() < patience:
+            time.sleep(0.01)
         process = f"process {owner}" if owner else "another process"
         return DirectoryInUse(
             f"{self.root} is in use by {process}", hint="wait for it, or choose another --output"
         )
 
     def owner(self) -> int | None:
-        """The process that took the lock last, if it said so."""
+        """The process that took the lock last, if it said so and is there."""
         with contextlib.suppress(OSError, ValueError):
-            return int(self._pid_path.read_text())
+            owner = int(self._pid_path.read_text())
+            with contextlib.suppress(PermissionError):  # somebody else's
+                os.kill(owner, 0)
+            return owner
         return None
 
     def is_locked(self) -> bool:
