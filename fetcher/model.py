@@ -19,6 +19,8 @@ from fetcher.errors import FetcherError, FetchFailed
 
 Completeness = Literal["length", "chunked", "eof-unverified", "none"]
 FinalState = Literal["done", "unchanged", "failed", "refused"]
+Kind = Literal["page", "asset", "sitemap", "robots"]
+LinkKind = Literal["page", "asset", "canonical", "redirect", "sitemap"]
 
 
 class State(enum.IntEnum):
@@ -31,6 +33,7 @@ class State(enum.IntEnum):
     REFUSED = 4
     FORGOTTEN = 5  # `--restart`: only the name is remembered, until the URL is listed again
     WITHHELD = 6  # its credentials are not in the state: listed again, it becomes pending
+    LEFT_OUT = 7  # `crawl`: a rule left it out; `error` names the rule
 
 
 FINAL_STATES: dict[str, State] = {
@@ -158,11 +161,26 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     last_modified: str | None
 
 
-class Job(msgspec.Struct, kw_only=True, gc=False):
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """A link that was found, resolved against its page, as it would be sent.
+
+    A `redirect` and a `canonical` stand for the page itself, so their target joins at its depth.
+    """
+
+    url: str
+    kind: LinkKind = "page"
+    nofollow: bool = False
+    priority: int = 0  # larger first, within the run
+
+
+class Job(msgspec.Struct, kw_only=True, gc=False, omit_defaults=True):
     """One URL to be fetched, as the frontier hands it out.
 
     `id` is the frontier's, in input order from 1. `host` is that of the first hop. `target` is None
-    for a line that was refused at the gate; then `refusal` has the slug and the message.
+    for a line that was refused at the gate; a job with a `refusal` (slug, message) is settled as refused
+    and never fetched. In a crawl, `is_listed` says that the user named its origin, so credentials go
+    there, and `is_named` that the user named its host, so it may be private. A job of kind `robots` has
+    no row, no name and no record; its `id` is negative.
     """
 
     id: int
@@ -184,6 +202,12 @@ class Job(msgspec.Struct, kw_only=True, gc=False):
     path: str | None = None  # relative to the output folder; given once, never changed
     is_foreign: bool = False  # a file the state does not know stood at `path` when it was given
     known: Known | None = None
+    kind: Kind = "page"
+    is_listed: bool = True
+    is_named: bool = True
+    crawl_delay_s: float = 0.0  # what the origin's robots.txt asks for
+    was_claimed: bool = False  # by a session that was killed: what it ran into may be this page's doing
+    hops: int = 0  # redirects that led here, in a crawl
     item: Any = None  # the library's own tag
 
     @property
@@ -335,6 +359,10 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
     line: bytes = b""  # the record as JSON, where it is kept
     body: Any = None  # engine.body.Body; the store's until it is settled
     error: FetcherError | None = None
+    links: Sequence[Link] | None = None  # None: not looked for; those that the state has are taken
+    data: Sequence[bytes] = ()  # what the user's parser returned, as lines of JSON
+    robots: bytes | None = None  # the text of a robots.txt, for a job of that kind
+    fault: int = 0  # the status of one that could not be had, for a job of that kind; 0 is no answer
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

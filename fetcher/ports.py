@@ -11,9 +11,9 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from fetcher.errors import Phase, StorageError
+from fetcher.errors import ParseFailed, Phase, StorageError
 from fetcher.events import Event
-from fetcher.model import Added, Counts, Entry, Job, Outcome, Record, Request, Response
+from fetcher.model import Added, Counts, Entry, Headers, Job, Link, Outcome, Record, Request, Response
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -82,6 +82,7 @@ class Frontier(Protocol):
     """What is to be fetched, and what became of it. One owner, one session at a time."""
 
     is_durable: bool
+    is_spent: bool  # `--max-pages` were claimed: what is pending stays so
 
     async def open(self) -> Counts:
         """Begin a session: recover what was left, apply the session's mode."""
@@ -99,8 +100,12 @@ class Frontier(Protocol):
         """
         ...
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Store the outcomes, all or none. Jobs with a deferral stay claimed by this session."""
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
+        """Store the outcomes, all or none. Jobs with a deferral stay claimed by this session.
+
+        Returns by how many the links of the outcomes have raised the number of pending URLs.
+        """
+        ...
 
     async def names_host(self, name: str, port: int | None) -> bool:
         """Whether the user listed a URL on the host `name`, at `port` or at any."""
@@ -143,6 +148,31 @@ class Store(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class Reading(msgspec.Struct, gc=False):
+    """What was read of one page. `links` is None where they were not looked for."""
+
+    links: Sequence[Link] | None = None
+    data: Sequence[bytes] = ()  # lines of JSON
+    error: ParseFailed | None = None  # the links of the page itself are there all the same
+
+
+class Reader(Protocol):
+    """Reads pages: their links, and what the user's parser makes of them."""
+
+    most_at_once: int  # batches that may be under way
+    batch: int  # pages in one, at most
+
+    async def read(self, pages: Sequence[tuple[Job, Record, Headers, Body]]) -> list[Reading]:
+        """What each page holds, in their order. Never raises on a page, whatever it holds.
+
+        Cancelling abandons the batch.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End what helps: threads, processes. No batch may be under way."""
 
 
 class Source(Protocol):

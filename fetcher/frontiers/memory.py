@@ -19,6 +19,7 @@ class MemoryFrontier:
     """Pending jobs by rank and host; smaller ranks first, hosts in turn. No I/O at all."""
 
     is_durable = False
+    is_spent = False
 
     def __init__(self, *, distinct: bool = True) -> None:
         self._distinct = distinct
@@ -96,7 +97,7 @@ class MemoryFrontier:
         if not hosts:
             del self._levels[rank]
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
         for outcome in outcomes:
             record = outcome.record
             if record is None:
@@ -109,6 +110,7 @@ class MemoryFrontier:
                 del self._claimed[host]
             self._pending -= 1
             self._ended[record.state] += 1
+        return 0
 
     async def names_host(self, name: str, port: int | None) -> bool:
         if port is not None:

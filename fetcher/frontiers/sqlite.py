@@ -90,6 +90,7 @@ class SqliteFrontier:
     """
 
     is_durable = True
+    is_spent = False
 
     def __init__(
         self,
@@ -344,8 +345,9 @@ class SqliteFrontier:
 
     # -- settling ------------------------------------------------------------------------------------
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
         await self._run(lambda: self._settle(outcomes), "settling")
+        return 0
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         length = self._journal.length

@@ -730,7 +730,7 @@ async def test_a_frontier_that_fails_ends_the_run_with_its_error(method):
 @in_virtual_time
 async def test_the_cause_of_an_error_is_kept():
     class Broken(MemoryFrontier):
-        async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        async def settle(self, outcomes: Sequence[Outcome]) -> int:
             raise StorageError("the state is broken") from OSError(5, "Input/output error")
 
     with pytest.raises(StorageError) as caught:
@@ -741,7 +741,7 @@ async def test_the_cause_of_an_error_is_kept():
 @in_virtual_time
 async def test_a_defect_is_raised_as_itself_and_not_in_a_group():
     class Broken(MemoryFrontier):
-        async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        async def settle(self, outcomes: Sequence[Outcome]) -> int:
             raise ZeroDivisionError("a defect")
 
     with pytest.raises(ZeroDivisionError, match="a defect"):

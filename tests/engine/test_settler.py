@@ -34,7 +34,7 @@ class Ledger(MemoryFrontier):
         self.seconds = seconds
         self.error = error
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> None:
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
         self.times.append(round(virtual_loop().time(), 6))
         if self.seconds:
             await asyncio.sleep(self.seconds)
@@ -230,7 +230,7 @@ async def test_files_stand_under_their_names_before_the_transaction_and_the_line
     seen: list[tuple[bool, int]] = []
 
     class Watched(SqliteFrontier):
-        async def settle(self, outcomes: Sequence[Outcome]) -> None:
+        async def settle(self, outcomes: Sequence[Outcome]) -> int:
             file = tmp_path / "a.example" / "x"
             seen.append((file.exists(), (tmp_path / "results.jsonl").stat().st_size))
             await super().settle(outcomes)

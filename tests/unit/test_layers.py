@@ -22,8 +22,8 @@ ROOT = "fetcher"  # the public API, as `import fetcher` gives it
 DATA = frozenset({"model", "errors", "events", "ports", "settings", "lane", "bridge"})
 POLICY = frozenset({"policy"})
 ENGINE = frozenset({"engine"})
-ADAPTERS = frozenset({"backends", "frontiers", "stores", "sources", "parsers", "observers"})
-COMPOSE = frozenset({"config", "compose", "directory", "rehearsal", "api"})
+ADAPTERS = frozenset({"backends", "frontiers", "stores", "sources", "parsers", "observers", "processes"})
+COMPOSE = frozenset({"config", "compose", "directory", "rehearsal", "api", "worker"})
 BELOW_EDGE = DATA | POLICY | ENGINE | ADAPTERS | COMPOSE | {ROOT}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
@@ -42,7 +42,7 @@ ENTRIES = frozenset({ROOT, "__main__"})  # these may import whatever there is
 OUTSIDE: dict[str, frozenset[str]] = {
     **dict.fromkeys(DATA, frozenset({"yarl", "msgspec"})),
     "bridge": frozenset(),
-    "policy": frozenset({"yarl", "idna", "tenacity", "msgspec", "re2"}),
+    "policy": frozenset({"yarl", "idna", "tenacity", "msgspec", "re2", "ada_url", "protego", "publicsuffixlist", "webencodings"}),
 }
 IMPURE = frozenset({"time", "random", "os", "socket", "asyncio"})  # not for policy
 SHAPELESS = frozenset({"utils", "util", "helpers", "helper", "manager", "managers", "base"})
