@@ -92,7 +92,7 @@ async def measure(path: Path, frontier_name: str, folder: Path) -> tuple[float, 
         frontier = SqliteFrontier(
             folder / "state.db", folder / "results.jsonl", mode=Mode(), lane=Lane("state")
         )
-    run = Run(
+    run = Run.local(
         compose.make_plan(settings),
         Ports(backend=InstantBackend(), frontier=frontier, store=NoneStore(), clock=clock),
         compose.make_policies(settings, {}),

@@ -119,7 +119,7 @@ class Download:
                 names=names,
                 fsync=settings.fsync,
             )
-            self._run = Run(
+            self._run = Run.local(
                 compose.make_plan(settings),
                 Ports(backend=backend, frontier=frontier, store=store, clock=clock, observers=self.observers),
                 policies,
@@ -171,7 +171,7 @@ class Stream:
             else:
                 backend = self._owner.backend
             batch = min(_MOST_PULLED, max(1, settings.concurrency // 2))
-            run = Run(
+            run = Run.local(
                 compose.make_plan(settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True),
                 Ports(
                     backend=backend, frontier=MemoryFrontier(distinct=False), store=NoneStore(), clock=clock

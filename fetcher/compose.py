@@ -22,7 +22,7 @@ from fetcher.engine.body import BodyRules
 from fetcher.engine.budget import Bandwidth, ByteBudget
 from fetcher.engine.context import Policies
 from fetcher.engine.intake import Intake
-from fetcher.engine.run import Plan
+from fetcher.engine.plan import READ_AHEAD, Plan
 from fetcher.engine.watchdog import Limits
 from fetcher.errors import ConfigError
 from fetcher.model import Job
@@ -181,7 +181,6 @@ def _netrc() -> Mapping[str, tuple[str, str | None, str | None]]:
 
 def make_plan(settings: Settings, *, ahead: int | None = None, keeps_bodies: bool = False) -> Plan:
     """The figures of a run. `ahead` bounds how many URLs a stream may be ahead of its consumer."""
-    extra = {} if ahead is None else {"ahead": ahead}
     deadline_s = None
     if settings.deadline is not None:
         deadline_s = deadline_seconds(settings.deadline, dt.datetime.now())  # noqa: DTZ005  (a local clock time)
@@ -200,7 +199,7 @@ def make_plan(settings: Settings, *, ahead: int | None = None, keeps_bodies: boo
         max_failures=settings.max_failures,
         min_free=settings.min_free,
         keeps_bodies=keeps_bodies,
-        **extra,
+        ahead=READ_AHEAD if ahead is None else ahead,
     )
 
 

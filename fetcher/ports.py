@@ -6,7 +6,8 @@ each implementation must pass, differences declared through traits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -115,6 +116,67 @@ class Frontier(Protocol):
 
     async def aclose(self, *, complete: bool) -> None:
         """End the session; `complete` says that nothing was left to do."""
+
+
+class Crew(Protocol):
+    """Whoever performs the exchanges of claimed jobs: tasks of this loop, or worker processes.
+
+    Each job that it takes comes back as an outcome, by the `settle` of the run's ledger.
+    """
+
+    per_host: int  # how many of one host may be claimed and not settled
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may be claimed now."""
+        ...
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether it is worth claiming."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any job is in hand that is not an outcome yet."""
+        ...
+
+    @property
+    def active(self) -> int:
+        """Exchanges in flight."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in hand that only time can make ready."""
+        ...
+
+    def busiest(self, most: int) -> list[tuple[str, int, int, str]]:
+        """See `Snapshot.hosts`."""
+        ...
+
+    def start(
+        self, tasks: asyncio.TaskGroup, *, on_idle: Callable[[], None], on_tick: Callable[[], None]
+    ) -> None:
+        """Begin, in `tasks`. `on_idle` is called when nothing is in flight, `on_tick` once a second or so."""
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Take claimed jobs, each with a target."""
+
+    def settled(self, number: int) -> None:
+        """So many outcomes are safe now."""
+
+    async def finish(self) -> None:
+        """There is no more work, and none in hand."""
+
+    async def wind_down(self, grace_s: float, at_once: asyncio.Event) -> None:
+        """Let what is in flight end within the grace period; `at_once` cuts it short."""
+
+    def cancel(self) -> None:
+        """Cancel every task of the crew; they end with their group."""
+
+    async def aclose(self) -> None:
+        """Nothing is left behind."""
 
 
 class Body(Protocol):

@@ -71,7 +71,7 @@ async def _fetch_one(settings: Settings, url: str) -> int:
         executor = stack.enter_context(compose.writer_threads())
         backend = compose.make_backend(settings)
         stack.push_async_callback(backend.aclose)
-        run = Run(
+        run = Run.local(
             compose.make_plan(settings),
             Ports(
                 backend=backend,

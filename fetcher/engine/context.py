@@ -1,4 +1,4 @@
-"""What the parts of one running engine share: the ports, the policies, the counters.
+"""What the tasks of one running engine share: the ports, the policies, the counters.
 
 It decides one thing itself: whether another exchange may start at all (`take`). Invariants: at most
 `concurrency` exchanges are in flight; those in flight and those ended but not settled are together at
@@ -9,17 +9,16 @@ the byte budget is spent.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from fetcher.engine.body import BodyRules
 from fetcher.engine.fetch import Fetch
+from fetcher.engine.ledger import Ledger
 from fetcher.engine.records import Recorder
 from fetcher.engine.scheduler import Scheduler
-from fetcher.events import Event, Notice
-from fetcher.model import Outcome
 from fetcher.policy.cookies import Jar
 from fetcher.policy.credentials import Credentials
 from fetcher.policy.pace import HostPace
@@ -54,27 +53,28 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
 
 
-class Context:
-    """See the module. `settle` is set by the settler, which the context hands outcomes to."""
+class Context(Ledger):
+    """See the module."""
 
     def __init__(
         self, ports: Ports, policies: Policies, rules: BodyRules, recorder: Recorder, concurrency: int
     ) -> None:
+        super().__init__(
+            frontier=ports.frontier,
+            store=ports.store,
+            clock=ports.clock,
+            recorder=recorder,
+            observers=ports.observers,
+        )
         self.backend = ports.backend
-        self.frontier = ports.frontier
-        self.store = ports.store
-        self.clock = ports.clock
         self.policies = policies
         self.rules = rules
-        self.recorder = recorder
         self.slots = concurrency
         self._most_open = concurrency + UNSETTLED
-        self._observers = list(ports.observers)
         self._idle: deque[asyncio.Future[bool]] = deque()
         self._budget = rules.budget
         self._waking = 0
         self.spawn: Callable[[], bool] = lambda: False
-        self.settle: Callable[[Outcome], None]
         self.on_idle: Callable[[], None] = lambda: None
         loop = asyncio.get_running_loop()
         self.utc_offset = self.clock.utc() - self.clock.now()
@@ -85,14 +85,6 @@ class Context:
             clock=self.clock.now,
             rate=policies.rate,
         )
-        self.is_stopping = False
-        self.unsettled = 0
-        self.requests = 0
-        self.wire_bytes = 0
-        self.stored_bytes = 0
-        self.states: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self._said: set[str] = set()
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -167,22 +159,3 @@ class Context:
         self.slots = max(1, min(self.slots, self.scheduler.active) - 1)
         self.notice_once("warning", f"too many open files; going on with {self.slots} exchanges at once")
         return True
-
-    # -- telling -----------------------------------------------------------------------------------
-
-    def emit(self, event: Event) -> None:
-        """Tell the observers. One that raises is dropped, and that is said once."""
-        for observer in self._observers[:]:
-            try:
-                observer.on_event(event)
-            except Exception as error:  # noqa: BLE001  (whatever a foreign observer raises)
-                if observer not in self._observers:  # it was dropped while it was told of another's end
-                    continue
-                self._observers.remove(observer)
-                name = type(observer).__name__
-                self.emit(Notice("warning", f"{name} failed and is switched off: {error}"))
-
-    def notice_once(self, level: str, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self.emit(Notice(level, text))

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from fetcher.engine.context import Context
 from fetcher.engine.intake import Intake
 from fetcher.model import Added
-from fetcher.ports import Source
+from fetcher.ports import Frontier, Source
 
 ADDED_AT_ONCE = 512  # more would hold up claims and settling, which wait for the same state
 MOST_SECRETS = 10_000  # URLs with credentials under way: these are kept in memory, not in the state
@@ -26,7 +25,7 @@ class Feeder:
 
     def __init__(
         self,
-        context: Context,
+        frontier: Frontier,
         sources: Sequence[Source],
         intake: Intake,
         *,
@@ -34,7 +33,7 @@ class Feeder:
         under_way: Callable[[], int],
         on_added: Callable[[Added], None],
     ) -> None:
-        self._context = context
+        self._frontier = frontier
         self._sources = sources
         self._intake = intake
         self._ahead = ahead
@@ -65,7 +64,7 @@ class Feeder:
                     for start in range(0, len(entries), ADDED_AT_ONCE):
                         jobs = [job_of(entry) for entry in entries[start : start + ADDED_AT_ONCE]]
                         self._secrets += sum(1 for job in jobs if job.secret or job.secret_headers)
-                        self._on_added(await self._context.frontier.add(jobs))
+                        self._on_added(await self._frontier.add(jobs))
                         await asyncio.sleep(0)
         finally:
             for source in self._sources:

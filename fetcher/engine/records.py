@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import msgspec
 
 from fetcher.engine.body import Body
 from fetcher.engine.fetch import Fetch
-from fetcher.model import FinalState, Record, Response, Result
+from fetcher.model import FinalState, Job, Record, Response, Result
 from fetcher.policy.text import visible_json
 
 _encode = msgspec.json.Encoder().encode
@@ -79,7 +78,7 @@ class Recorder:
         )
         if fetch.redirects:
             record.redirects = fetch.redirects
-        if job.depth:
+        if job.parent is not None:
             record.parent, record.depth = job.parent, job.depth
         if extra is not None:
             record.meta = extra.meta
@@ -96,11 +95,23 @@ class Recorder:
                 record.body = body.data() or b""
         return record
 
-    def refused(self, fetch_url: str, ended_utc: float, **fields: Any) -> Record:
-        """The record of a line that never was a URL."""
+    def refused(self, job: Job, ended_utc: float, *, error: str, message: str) -> Record:
+        """The record of a job that was refused before anything was asked of anybody."""
         stamp = self._stamp(ended_utc)
         cls = Result if self.keeps_bodies else Record
-        return cls(url=fetch_url, state="refused", started_at=stamp, ended_at=stamp, **fields)
+        return cls(
+            url=job.url,
+            state="refused",
+            error=error,
+            message=message,
+            parent=job.parent,
+            depth=job.depth,
+            source=job.source,
+            line=job.line,
+            meta=job.extra.meta if job.extra is not None else None,
+            started_at=stamp,
+            ended_at=stamp,
+        )
 
 
 def _describe(record: Record, response: Response) -> None:

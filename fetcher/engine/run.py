@@ -11,41 +11,21 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from fetcher.engine.body import BodyRules
-from fetcher.engine.context import Context, Policies, Ports
+from fetcher.engine.context import Policies, Ports
+from fetcher.engine.crew import LocalCrew
 from fetcher.engine.feeder import Feeder
-from fetcher.engine.fetch import begin_fetch
 from fetcher.engine.intake import Intake
-from fetcher.engine.records import Recorder
-from fetcher.engine.settler import LINGER_S, Settler
-from fetcher.engine.watchdog import Limits, Watch, watch
-from fetcher.engine.worker import Worker
+from fetcher.engine.ledger import Ledger
+from fetcher.engine.plan import Plan
+from fetcher.engine.settler import LINGER_S, RECORDED, Settler
 from fetcher.errors import ConfigError, FetcherError
 from fetcher.events import Notice, RunEnded, RunStarted, Snapshot
-from fetcher.model import Added, Job, Outcome, Summary
-from fetcher.ports import Source
+from fetcher.model import Added, Counts, Job, Outcome, Summary
+from fetcher.ports import Crew, Source
 
-READ_AHEAD = 1_000_000
-LEAST_WINDOW = 1024
 CLAIM_AT_ONCE = 256
-LEAST_PER_HOST = 32
 BUSIEST = 5
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures that a run works by."""
-
-    concurrency: int
-    per_host: int
-    limits: Limits
-    ahead: int = READ_AHEAD
-    grace_s: float = 10.0
-    deadline_s: float | None = None  # from the start
-    max_failures: int | None = None
-    min_free: int | None = None
-    keeps_bodies: bool = False
 
 
 class Run:
@@ -58,6 +38,40 @@ class Run:
     def __init__(
         self,
         plan: Plan,
+        crew: Crew,
+        ledger: Ledger,
+        intake: Intake,
+        *,
+        deliver: Callable[[Outcome], None] | None = None,
+        free_bytes: Callable[[], int] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._crew = crew
+        self._ledger = ledger
+        self._deliver = deliver
+        self._free_bytes = free_bytes
+        self._intake = intake
+        self._cap = crew.per_host
+        self._loads: Counter[str] = Counter()  # claimed and not settled, by host
+        self._full: set[str] = set()  # hosts that may have more than they were allowed to claim
+        self._may_have_more = True
+        self._is_claiming = False
+        self._claim_wanted = asyncio.Event()
+        self._over = asyncio.Event()
+        self._stop_wanted = asyncio.Event()
+        self._stop_at_once = asyncio.Event()
+        self._pending = 0
+        self._undelivered = 0
+        self._input_ended = False
+        self._added = Added()
+        self._before = Counts()
+        self._started = 0.0
+        self.stopped: str | None = None
+
+    @classmethod
+    def local(
+        cls,
+        plan: Plan,
         ports: Ports,
         policies: Policies,
         rules: BodyRules,
@@ -65,76 +79,50 @@ class Run:
         *,
         deliver: Callable[[Outcome], None] | None = None,
         free_bytes: Callable[[], int] | None = None,
-    ) -> None:
-        most = ports.backend.traits.most_exchanges
-        if most is not None and most < plan.concurrency:
-            plan = msgspec.structs.replace(plan, concurrency=most)
-        self._plan = plan
-        self._deliver = deliver
-        self._free_bytes = free_bytes
-        recorder = Recorder(ports.backend.traits.name, keeps_bodies=plan.keeps_bodies)
-        self._context = Context(ports, policies, rules, recorder, plan.concurrency)
-        self._intake = intake
-        self._cap = max(LEAST_PER_HOST, 2 * plan.per_host)
-        self._window = max(LEAST_WINDOW, 2 * plan.concurrency * self._cap // plan.per_host)
-        self._most_claimed = 16 * self._window
-        self._loads: Counter[str] = Counter()  # claimed and not settled, by host
-        self._full: set[str] = set()  # hosts that may have more than they were allowed to claim
-        self._may_have_more = True
-        self._is_claiming = False
-        self._claim_wanted = asyncio.Event()
-        self._watches: list[Watch] = []
-        self._over = asyncio.Event()
-        self._stop_wanted = asyncio.Event()
-        self._stops = 0
-        self._pending = 0
-        self._undelivered = 0
-        self._input_ended = False
-        self._added = Added()
-        self._left = 0
-        self._started = 0.0
-        self.stopped: str | None = None
+    ) -> Run:
+        """A run whose exchanges are performed by tasks of this loop."""
+        crew = LocalCrew(plan, ports, policies, rules)
+        return cls(plan, crew, crew.ledger, intake, deliver=deliver, free_bytes=free_bytes)
 
     # -- what others see ---------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """How the run stands."""
-        context, added = self._context, self._added
-        scheduler = context.scheduler
-        now = context.clock.now()
+        ledger, added, crew = self._ledger, self._added, self._crew
         finals = Counter(added.finals)
-        finals.update(context.states)
+        finals.update(ledger.states)
         errors = Counter(added.errors)
-        errors.update(context.errors)
+        errors.update(ledger.errors)
         return Snapshot(
             listed=added.new + added.again + added.pending + sum(added.finals.values()),
             input_ended=self._input_ended,
             pending=self._pending,
-            active=scheduler.active,
-            waiting=scheduler.held,
+            active=crew.active,
+            waiting=crew.waiting,
             done=finals["done"],
             unchanged=finals["unchanged"],
             failed=finals["failed"],
             refused=finals["refused"],
             duplicates=added.duplicates,
             earlier=sum(added.finals.values()),
-            bytes=context.stored_bytes,
-            wire_bytes=context.wire_bytes,
-            requests=context.requests,
-            elapsed_s=now - self._started,
+            bytes=ledger.stored_bytes,
+            wire_bytes=ledger.wire_bytes,
+            requests=ledger.requests,
+            elapsed_s=ledger.clock.now() - self._started,
             errors=dict(errors),
-            hosts=scheduler.busiest(BUSIEST, now),
+            hosts=crew.busiest(BUSIEST),
         )
 
     def notice(self, level: str, text: str) -> None:
         """Tell the observers something once."""
-        self._context.notice_once(level, text)
+        self._ledger.notice_once(level, text)
 
     def stop(self, why: str) -> None:
         """Stop cleanly: finish what is in flight within the grace period. Twice: at once."""
+        if self._stop_wanted.is_set():
+            self._stop_at_once.set()
         self.stopped = self.stopped or why
-        self._stops += 1
-        self._context.is_stopping = True
+        self._ledger.is_stopping = True
         self._stop_wanted.set()
 
     def taken(self, outcome: Outcome) -> None:
@@ -155,31 +143,31 @@ class Run:
 
         Cancelling abandons what is in flight; it stays pending.
         """
-        context = self._context
+        ledger = self._ledger
         failures: list[BaseException] = []
-        self._started = context.clock.now()
+        self._started = ledger.clock.now()
         is_complete = False
         withheld = 0
         try:
-            counts = await context.frontier.open()
-            self._pending = self._left = counts.pending
-            context.emit(RunStarted(counts.pending))
+            counts = self._before = await ledger.frontier.open()
+            self._pending = counts.pending
+            ledger.emit(RunStarted(counts.pending))
             self._on_tick()
             async with asyncio.TaskGroup() as tasks:
                 await self._conduct(tasks, sources)
-            withheld = (await context.frontier.counts()).withheld if context.frontier.is_durable else 0
+            withheld = (await ledger.frontier.counts()).withheld if ledger.frontier.is_durable else 0
             if withheld and self.stopped is None:
                 self._tell_withheld(withheld)
             is_complete = self._input_ended and self._pending == 0 and self.stopped is None
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
             failures.append(_first(group))
         finally:
-            context.scheduler.close()
-            await context.frontier.aclose(complete=is_complete)
+            await self._crew.aclose()
+            await ledger.frontier.aclose(complete=is_complete)
         if failures:
             raise failures.pop()  # out here, so that its own cause stays what it was
         final = self.snapshot()
-        context.emit(RunEnded(final, self.stopped))
+        ledger.emit(RunEnded(final, self.stopped))
         return Summary(
             done=final.done,
             unchanged=final.unchanged,
@@ -198,31 +186,17 @@ class Run:
         )
 
     async def _conduct(self, tasks: asyncio.TaskGroup, sources: Sequence[Source]) -> None:
-        context, plan = self._context, self._plan
-        is_durable = context.frontier.is_durable
+        ledger, plan, crew = self._ledger, self._plan, self._crew
         settler = Settler(
-            context, self._on_settled, linger_s=LINGER_S if is_durable else 0.0, encodes=is_durable
+            ledger,
+            self._on_settled,
+            linger_s=LINGER_S if ledger.frontier.is_durable else 0.0,
+            encodes=ledger.frontier.is_durable,
         )
-        context.settle = settler.put
-        context.on_idle = settler.hurry
-        workers: set[asyncio.Task[None]] = set()
-
-        def spawn() -> bool:
-            if len(workers) >= plan.concurrency or context.is_stopping:
-                return False
-            worker = Worker(context)
-            work = worker.run()
-            try:
-                workers.add(tasks.create_task(work))
-            except RuntimeError:  # the group is ending: another task of it failed
-                work.close()
-                return False
-            self._watches.append(worker.watch)
-            return True
-
-        context.spawn = spawn
+        ledger.settle = settler.put
+        crew.start(tasks, on_idle=settler.hurry, on_tick=self._on_tick)
         self._feeder = Feeder(
-            context,
+            ledger.frontier,
             sources,
             self._intake,
             ahead=plan.ahead,
@@ -230,10 +204,7 @@ class Run:
             on_added=self._on_added,
         )
         settling = tasks.create_task(settler.run())
-        others = [
-            tasks.create_task(self._claim_forever()),
-            tasks.create_task(watch(self._watches, plan.limits, context.clock.now, self._on_tick)),
-        ]
+        others = [tasks.create_task(self._claim_forever())]
         feeding = tasks.create_task(self._feed())
         if plan.deadline_s is not None:
             others.append(tasks.create_task(self._stop_at(plan.deadline_s)))
@@ -241,41 +212,17 @@ class Run:
         stop = asyncio.create_task(self._stop_wanted.wait())
         try:
             await asyncio.wait({over, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not over.done():
+            if over.done():
+                await crew.finish()
+            else:
                 feeding.cancel()
-                await self._wind_down(workers, settler)
-            context.dismiss()
+                await crew.wind_down(plan.grace_s, self._stop_at_once)
             settler.close()
             await settling
         finally:
-            for task in (over, stop, feeding, *others, *workers):
+            for task in (over, stop, feeding, *others):
                 task.cancel()
-
-    async def _wind_down(self, workers: set[asyncio.Task[None]], settler: Settler) -> None:
-        """Let what is in flight end within the grace period; a second stop ends it at once."""
-        context = self._context
-        context.dismiss()
-        idle = asyncio.Event()
-
-        def on_idle() -> None:
-            settler.hurry()
-            idle.set()
-
-        context.on_idle = on_idle
-        if context.scheduler.active and self._stops < 2:
-            grace_s = self._plan.grace_s
-            context.emit(
-                Notice("info", f"stopping: up to {grace_s:g} s for what is in flight; again ends it")
-            )
-            self._stop_wanted.clear()
-            again = asyncio.create_task(self._stop_wanted.wait())
-            ended = asyncio.create_task(idle.wait())
-            await asyncio.wait({again, ended}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-            again.cancel()
-            ended.cancel()
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+            crew.cancel()
 
     async def _feed(self) -> None:
         try:
@@ -286,9 +233,9 @@ class Run:
                 raise
             # What was read is fetched all the same; the run ends as one that was stopped.
             self.stopped = self.stopped or "input-failed"
-            self._context.emit(Notice("error", error.message))
+            self._ledger.emit(Notice("error", error.message))
         else:
-            unlisted = self._left - self._added.pending
+            unlisted = self._before.pending - self._added.pending
             if unlisted > 0:
                 self.notice("info", f"URLs that an earlier list left are fetched too: {unlisted:,}")
         self._input_ended = True
@@ -311,29 +258,24 @@ class Run:
     # -- claiming ------------------------------------------------------------------------------------
 
     def _want_claim(self) -> None:
-        if self._may_have_more and self._context.scheduler.live <= self._window // 2:
+        if self._may_have_more and self._crew.is_hungry:
             self._claim_wanted.set()
 
     async def _claim_forever(self) -> None:
         """Keep the window filled: claim when it is half empty, as long as there may be more."""
-        context = self._context
-        scheduler = context.scheduler
+        ledger, crew = self._ledger, self._crew
         if self._pending:
             self._claim_wanted.set()
         while True:
             await self._claim_wanted.wait()
             self._claim_wanted.clear()
-            while self._may_have_more and not context.is_stopping:
-                limit = min(
-                    self._window - scheduler.live,
-                    self._most_claimed - scheduler.queued - scheduler.deferred,
-                    CLAIM_AT_ONCE,
-                )
+            while self._may_have_more and not ledger.is_stopping:
+                limit = min(crew.room, CLAIM_AT_ONCE)
                 if limit <= 0:
                     break
                 self._may_have_more = False  # unless something is added, settled, or got
                 self._is_claiming = True
-                jobs = await context.frontier.claim(limit, per_host=self._cap, now=context.clock.utc())
+                jobs = await ledger.frontier.claim(limit, per_host=self._cap, now=ledger.clock.utc())
                 self._is_claiming = False
                 if jobs:
                     self._may_have_more = True
@@ -342,52 +284,37 @@ class Run:
             self._check_over()
 
     def _start(self, jobs: list[Job]) -> None:
-        """Hand claimed jobs to the scheduler; refused lines are settled at once."""
-        context = self._context
+        """Hand claimed jobs to the crew; refused ones are settled at once."""
         loads, cap = self._loads, self._cap
-        now, utc = context.clock.now(), context.clock.utc()
-        fetches = []
+        utc = self._ledger.clock.utc()
+        taken = []
         for job in jobs:
-            target = job.target
-            if target is None:
+            host = job.host
+            if host:
+                load = loads[host] = loads[host] + 1
+                if load >= cap:
+                    self._full.add(host)
+            if job.target is None or job.refusal is not None:
                 self._refuse(job, utc)
-                continue
-            host = target.host
-            load = loads[host] = loads[host] + 1
-            if load >= cap:
-                self._full.add(host)
-            fetch = begin_fetch(job)
-            wait_s = job.not_before - utc
-            if wait_s > 0:  # a hold that outlived its session; a clock that jumped must not stretch it
-                context.scheduler.defer(fetch, now + min(wait_s, 3600.0))
             else:
-                fetches.append(fetch)
-        context.scheduler.push(fetches)
+                taken.append(job)
+        self._crew.take(taken)
 
     def _refuse(self, job: Job, utc: float) -> None:
         slug, message = job.refusal or ("bad-url", "not a URL")
-        extra = job.extra
-        record = self._context.recorder.refused(
-            job.url,
-            utc,
-            error=slug,
-            message=message,
-            source=job.source,
-            line=job.line,
-            meta=extra.meta if extra is not None else None,
-        )
-        self._context.settle(Outcome(job=job, record=record))
+        record = self._ledger.recorder.refused(job, utc, error=slug, message=message)
+        self._ledger.settle(Outcome(job=job, record=record, links=() if self._plan.follows else None))
 
     # -- ending --------------------------------------------------------------------------------------
 
-    def _on_settled(self, batch: list[Outcome]) -> None:
+    def _on_settled(self, batch: list[Outcome], discovered: int) -> None:
         """Everything that follows from a batch that is safe now."""
         loads, full = self._loads, self._full
         ended = 0
         for outcome in batch:
-            if outcome.record is None:
+            if outcome.deferral is not None:
                 continue
-            ended += 1
+            ended += outcome.job.kind in RECORDED
             host = outcome.job.host
             if host:
                 load = loads[host] - 1
@@ -403,26 +330,34 @@ class Run:
                 self._deliver(outcome)
             elif outcome.body is not None:
                 outcome.body.discard()
-        self._pending -= ended
+        self._pending += discovered - ended
+        if self._plan.follows:  # found links, a robots.txt that came: what was not to be had may be now
+            self._may_have_more = True
         failures = self._plan.max_failures
-        if failures is not None and self._context.states["failed"] >= failures and not self.stopped:
+        if failures is not None and self._ledger.states["failed"] >= failures and not self.stopped:
             self.stop("max-failures")
+        self._crew.settled(len(batch))
         self._feeder.nudge()
         self._want_claim()
         self._check_over()
 
     def _check_over(self) -> None:
-        if self._input_ended and self._pending == 0:
+        if not self._input_ended or self._over.is_set():
+            return
+        if self._pending == 0 and not self._plan.follows:
             self._over.set()
-        elif self._input_ended and not (self._may_have_more or self._is_claiming):
-            context = self._context
-            scheduler = context.scheduler
-            busy = scheduler.active + scheduler.queued + scheduler.deferred + context.unsettled
-            if not busy and not context.is_stopping:
-                raise RuntimeError(f"{self._pending} URLs are pending and the frontier gives none of them")
+            return
+        if self._may_have_more or self._is_claiming or self._crew.is_busy or self._ledger.unsettled:
+            return
+        if self._plan.follows and self._undelivered:  # who has a page may follow its links
+            return
+        if self._pending == 0 or self._ledger.frontier.is_spent:
+            self._over.set()
+        elif not self._ledger.is_stopping:
+            raise RuntimeError(f"{self._pending} URLs are pending and the frontier gives none of them")
 
     def _tell_withheld(self, number: int) -> None:
-        self._context.emit(
+        self._ledger.emit(
             Notice(
                 "warning",
                 f"{number} URLs of an earlier list wait: their credentials are not kept; list them again",
@@ -438,7 +373,7 @@ class Run:
         """Once a second or so: is there room on the disk?"""
         least = self._plan.min_free
         if least and self._free_bytes is not None and not self.stopped and self._free_bytes() < least:
-            self._context.emit(Notice("error", f"less than {least:,} bytes free on the disk; stopping"))
+            self._ledger.emit(Notice("error", f"less than {least:,} bytes free on the disk; stopping"))
             self.stop("disk-full")
 
 

@@ -173,6 +173,16 @@ class Scheduler:
                 self._forget(host, now)
         return host
 
+    def slow_down(self, name: str, delay_s: float) -> None:
+        """Space the starts at a host by at least `delay_s`: its robots.txt asks for that."""
+        pace = self._host(name).pace
+        if delay_s > pace.delay_s:
+            pace.set_delay(delay_s)
+
+    def hold(self, name: str, now: float, delay_s: float, reason: str) -> None:
+        """Start nothing at the host for `delay_s`: it asked that of another process."""
+        self._host(name).pace.hold(now, delay_s, reason)
+
     def on_success(self, name: str, now: float) -> None:
         """The host answered as it should: it may be asked for a little more."""
         self._hosts[name].pace.on_success(now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fetcher.engine.context import Context
+from fetcher.engine.ledger import Ledger
 from fetcher.engine.records import encode_record
 from fetcher.errors import StorageError
 from fetcher.events import Settled
@@ -21,22 +21,26 @@ from fetcher.ports import Body
 BATCH = 64
 LINGER_S = 0.02  # how long the first of a small batch waits for company
 
+RECORDED = frozenset({"page", "asset"})  # what a crawl asks for on its own account has no record
+
 
 class Settler:
-    """Collects outcomes and settles them. `on_settled` gets each batch when it is safe.
+    """Collects outcomes and settles them.
+
+    `on_settled` gets each batch when it is safe, and by how many pending URLs its links were more.
 
     `linger_s` is 0 where settling costs nothing by the batch, so that a stream's results come at once.
     """
 
     def __init__(
         self,
-        context: Context,
-        on_settled: Callable[[list[Outcome]], None],
+        ledger: Ledger,
+        on_settled: Callable[[list[Outcome], int], None],
         *,
         linger_s: float = LINGER_S,
         encodes: bool = True,
     ) -> None:
-        self._context = context
+        self._ledger = ledger
         self._on_settled = on_settled
         self._linger_s = linger_s
         self._encodes = encodes
@@ -53,7 +57,7 @@ class Settler:
             return
         waiting = self._waiting
         waiting.append(outcome)
-        self._context.unsettled += 1
+        self._ledger.unsettled += 1
         if len(waiting) >= BATCH or not self._linger_s:
             self._wake.set()
         elif self._timer is None:
@@ -96,29 +100,30 @@ class Settler:
             self._timer = None
 
     async def _settle(self, batch: list[Outcome]) -> None:
-        context = self._context
+        ledger = self._ledger
         try:
-            if context.store.keeps_files:
+            if ledger.store.keeps_files:
                 await self._store(batch)
-            records = [outcome.record for outcome in batch if outcome.record is not None]
             if self._encodes:
                 for outcome in batch:
-                    if outcome.record is not None:
+                    if outcome.record is not None and outcome.job.kind in RECORDED:
                         outcome.line = encode_record(outcome.record)
-            await context.frontier.settle(batch)
+            discovered = await ledger.frontier.settle(batch)
         except BaseException:
             _let_go(batch)
             raise
-        context.unsettled -= len(batch)
+        ledger.unsettled -= len(batch)
+        records = [
+            outcome.record for outcome in batch if outcome.record is not None and outcome.job.kind in RECORDED
+        ]
         for record in records:
-            context.states[record.state] += 1
-            context.stored_bytes += record.bytes if record.state == "done" else 0
+            ledger.states[record.state] += 1
+            ledger.stored_bytes += record.bytes if record.state == "done" else 0
             if record.error is not None:
-                context.errors[record.error] += 1
-        self._on_settled(batch)
+                ledger.errors[record.error] += 1
+        self._on_settled(batch, discovered)
         if records:
-            context.emit(Settled(records, [outcome.line for outcome in batch if outcome.line]))
-        context.wake(len(batch))
+            ledger.emit(Settled(records, [outcome.line for outcome in batch if outcome.line]))
 
     async def _store(self, batch: list[Outcome]) -> None:
         """Put the bodies of a batch in their files; an error of one file fails that URL."""
@@ -129,7 +134,7 @@ class Settler:
         for outcome in kept:
             assert outcome.record is not None
             entries.append((outcome.job, outcome.record, outcome.body))
-        for outcome, stored in zip(kept, await self._context.store.put(entries), strict=True):
+        for outcome, stored in zip(kept, await self._ledger.store.put(entries), strict=True):
             record = outcome.record
             assert record is not None
             if isinstance(stored, StorageError):

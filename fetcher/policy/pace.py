@@ -54,6 +54,10 @@ class HostPace:
         self.delay_s = delay_s
         self._is_spaced = delay_s > 0 or self._rate is not None
 
+    def hold(self, now: float, delay_s: float, reason: str) -> None:
+        """Wait for `delay_s` at least."""
+        self._wait_until(now + delay_s, reason)
+
     def after_start(self, now: float) -> None:
         """An exchange began at `now`: when may the next?"""
         if self._is_spaced:

@@ -219,7 +219,7 @@ async def test_settings_for_one_host_are_its_own():
 async def test_what_is_in_flight_and_not_settled_is_bounded_while_storing_is_slow(tmp_path):
     class SlowStore(FilesStore):
         async def put(self, batch: Any) -> Any:
-            seen.append(stage.engine._context.unsettled + stage.engine._context.scheduler.active)
+            seen.append(stage.crew.ledger.unsettled + stage.crew.ledger.scheduler.active)
             await asyncio.sleep(5.0)
             return await super().put(batch)
 
@@ -536,7 +536,7 @@ async def test_a_run_cancelled_while_bodies_wait_to_be_stored_leaves_no_part(tmp
     )
     task = asyncio.create_task(stage.run(pages(A, 20)))
     await asyncio.sleep(30)
-    assert stage.engine._context.unsettled > 1
+    assert stage.crew.ledger.unsettled > 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

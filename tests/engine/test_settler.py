@@ -41,6 +41,7 @@ class Ledger(MemoryFrontier):
         if self.error is not None:
             raise self.error
         self.batches.append(list(outcomes))
+        return 0
 
 
 class Bench:
@@ -49,9 +50,9 @@ class Bench:
     def __init__(self, ledger: Ledger, *, linger_s: float = LINGER_S, store: Any = None) -> None:
         self.ledger = ledger
         self.stage = Stage(frontier=ledger, store=store)
-        self.context = self.stage.engine._context
+        self.context = self.stage.crew.ledger
         self.told: list[list[Outcome]] = []
-        self.settler = Settler(self.context, self.told.append, linger_s=linger_s, encodes=linger_s > 0)
+        self.settler = Settler(self.context, lambda batch, _: self.told.append(batch), linger_s=linger_s, encodes=linger_s > 0)
         self.begun = virtual_loop().time()
         self.task = asyncio.create_task(self.settler.run())
 
@@ -233,7 +234,7 @@ async def test_files_stand_under_their_names_before_the_transaction_and_the_line
         async def settle(self, outcomes: Sequence[Outcome]) -> int:
             file = tmp_path / "a.example" / "x"
             seen.append((file.exists(), (tmp_path / "results.jsonl").stat().st_size))
-            await super().settle(outcomes)
+            return await super().settle(outcomes)
 
     class Told:
         def on_event(self, event: Event) -> None:

@@ -187,7 +187,7 @@ async def test_the_worker_that_lost_its_exchange_goes_on_with_the_next():
     stage = Stage(table, retries=0, header_timeout=8, concurrency=1)
     summary = await stage.run([*table, B])
     assert (summary.failed, summary.done) == (5, 1)
-    assert len(stage.engine._watches) == 1
+    assert len(stage.crew._watches) == 1
 
 
 @in_virtual_time

@@ -22,6 +22,7 @@ import msgspec
 from fetcher import compose
 from fetcher.directory import RunDirectory
 from fetcher.engine.context import Ports
+from fetcher.engine.crew import LocalCrew
 from fetcher.engine.run import Run
 from fetcher.events import Event, Notice, RunEnded, Settled
 from fetcher.frontiers.memory import MemoryFrontier
@@ -116,7 +117,7 @@ class Stage:
         )
         if budget is not None:
             self.rules.budget.limit = budget
-        self.engine = Run(
+        self.engine = Run.local(
             compose.make_plan(self.settings),
             Ports(
                 backend=self.backend,
@@ -130,6 +131,9 @@ class Stage:
             compose.make_intake(self.settings),
             free_bytes=free,
         )
+        crew = self.engine._crew
+        assert isinstance(crew, LocalCrew)
+        self.crew = crew
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -150,7 +154,7 @@ class Stage:
             await assert_nothing_left(self)
 
     def _on_start(self, hit: Hit) -> None:
-        context = self.engine._context
+        context = self.crew.ledger
         assert context.scheduler.active + context.unsettled <= self.settings.concurrency + UNSETTLED
         assert self.backend.active <= self.settings.concurrency
         self.on_start(hit)
@@ -188,7 +192,7 @@ async def assert_nothing_left(stage: Stage) -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
-    context = stage.engine._context
+    context = stage.crew.ledger
     scheduler = context.scheduler
     assert asyncio.all_tasks() - stage.bystanders - {asyncio.current_task()} == set()
     if isinstance(loop, VirtualLoop):
@@ -196,7 +200,7 @@ async def assert_nothing_left(stage: Stage) -> None:
     assert stage.backend.active == 0
     assert all(hit.ended is not None for hit in stage.backend.hits)
     assert scheduler.active == 0
-    assert all(watch.body is None for watch in stage.engine._watches)
+    assert all(watch.body is None for watch in stage.crew._watches)
     assert all(place.done() for place in context._idle)
     assert stage.rules.budget.used == 0
     assert not stage.rules.budget._waiters
