@@ -57,8 +57,10 @@ class Download:
         environ: Mapping[str, str] | None = None,
         observers: Iterable[Observer] = (),
         backend: Backend | None = None,
+        command: str = "get",
     ) -> None:
         self.settings = settings
+        self.command = command
         self.directory = RunDirectory(Path(settings.output))
         self.observers = list(observers)
         self._environ = environ or {}
@@ -86,47 +88,36 @@ class Download:
 
         Cancelling abandons what is in flight; the same call continues.
         """
-        from fetcher.frontiers.names import Names  # noqa: PLC0415  (sqlite3 is the durable runs' alone)
-        from fetcher.frontiers.sqlite import Mode, SqliteFrontier  # noqa: PLC0415
-        from fetcher.lane import Lane  # noqa: PLC0415
-
         settings, directory = self.settings, self.directory
-        clock = compose.MonotonicClock()
-        policies = compose.make_policies(settings, self._environ)
-        candidate = compose.make_candidate(settings.name)
-        backend = self._given_backend or compose.make_backend(settings)
         async with contextlib.AsyncExitStack() as stack:
-            if self._given_backend is None:
-                stack.push_async_callback(backend.aclose)
+            backend = None
+            processes = min(getattr(settings, "processes", 1), settings.concurrency)
+            if processes == 1:
+                backend = self._given_backend or compose.make_backend(settings)
+                if self._given_backend is None:
+                    stack.push_async_callback(backend.aclose)
             directory.acquire()
             stack.callback(directory.release)
-            executor = stack.enter_context(compose.writer_threads())
-            store: Any = NoneStore()
-            names = None
-            if settings.store == "files":
-                store = compose.make_files_store(settings, directory.root, directory.parts)
-                names = Names(candidate, store.occupied)
-            elif settings.store != "none":
-                compose.load(compose.STORES, "store", settings.store)
+            store = compose.make_store(settings, directory)
             stack.push_async_callback(store.aclose)
-            frontier = SqliteFrontier(
-                directory.state,
-                directory.results,
-                mode=Mode(
-                    refresh=settings.refresh, retry_failed=settings.retry_failed, restart=settings.restart
+            ports = compose.DurablePorts(
+                store=store,
+                frontier=compose.make_frontier(
+                    settings, directory.state, directory.results, store, self.command
                 ),
-                lane=Lane("fetcher-state"),
-                names=names,
-                fsync=settings.fsync,
+                clock=compose.MonotonicClock(),
+                observers=self.observers,
             )
-            self._run = Run.local(
-                compose.make_plan(settings),
-                Ports(backend=backend, frontier=frontier, store=store, clock=clock, observers=self.observers),
-                policies,
-                compose.make_rules(settings, clock, parts=directory.parts, executor=executor),
-                compose.make_intake(settings),
-                free_bytes=compose.free_bytes(directory.root),
-            )
+            if backend is None:
+                stack.callback(directory.clear_parts)  # those of a worker that died
+                self._run = compose.fleet_run(
+                    settings, ports, directory, processes, self._environ, self.command
+                )
+            else:
+                executor = stack.enter_context(compose.writer_threads())
+                self._run = compose.local_run(
+                    settings, ports, directory, backend, executor, self._environ, self.command
+                )
             if settings.insecure:
                 self._run.notice("warning", "--insecure: certificates are not checked")
             for why in self._stopped:

@@ -5,24 +5,33 @@ The tables are the whole list of what can be plugged in; a class is imported whe
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import importlib
 import inspect
 import os
 import random
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 import fetcher
+from fetcher.directory import RunDirectory
 from fetcher.engine.body import BodyRules
 from fetcher.engine.budget import Bandwidth, ByteBudget
-from fetcher.engine.context import Policies
+from fetcher.engine.context import Policies, Ports
 from fetcher.engine.intake import Intake
+from fetcher.engine.ledger import Ledger
 from fetcher.engine.plan import READ_AHEAD, Plan
+from fetcher.engine.records import Recorder
+from fetcher.engine.run import Run
 from fetcher.engine.watchdog import Limits
 from fetcher.errors import ConfigError
 from fetcher.model import Job
@@ -33,11 +42,14 @@ from fetcher.policy.names import Template, portable
 from fetcher.policy.pace import HostPace
 from fetcher.policy.proxies import SCHEMES, ProxyRules
 from fetcher.policy.retry import RetryPolicy
-from fetcher.ports import Backend, Clock
+from fetcher.ports import Backend, Clock, Frontier, Observer, Store
 from fetcher.settings import Settings, deadline_seconds
+from fetcher.stores.none import NoneStore
 
 if TYPE_CHECKING:
     from fetcher.stores.files import FilesStore
+
+T = TypeVar("T")
 
 BACKENDS = {
     "asyncio": "fetcher.backends.aio:AioBackend",
@@ -179,7 +191,9 @@ def _netrc() -> Mapping[str, tuple[str, str | None, str | None]]:
         raise ConfigError(f"netrc: cannot read {path}: {error.strerror}") from error
 
 
-def make_plan(settings: Settings, *, ahead: int | None = None, keeps_bodies: bool = False) -> Plan:
+def make_plan(
+    settings: Settings, *, ahead: int | None = None, keeps_bodies: bool = False, follows: bool = False
+) -> Plan:
     """The figures of a run. `ahead` bounds how many URLs a stream may be ahead of its consumer."""
     deadline_s = None
     if settings.deadline is not None:
@@ -200,6 +214,7 @@ def make_plan(settings: Settings, *, ahead: int | None = None, keeps_bodies: boo
         min_free=settings.min_free,
         keeps_bodies=keeps_bodies,
         ahead=READ_AHEAD if ahead is None else ahead,
+        follows=follows,
     )
 
 
@@ -210,10 +225,14 @@ def make_rules(
     parts: Path | None = None,
     executor: ThreadPoolExecutor | None = None,
     keep_error_bodies: bool = False,
+    divided_by: int = 1,
 ) -> BodyRules:
-    """How bodies are held: in memory only, or spooled to `parts` by `executor`."""
+    """How bodies are held: in memory only, or spooled to `parts` by `executor`.
+
+    The byte budget is the whole run's, `divided_by` its processes.
+    """
     return BodyRules(
-        budget=ByteBudget(BYTE_BUDGET),
+        budget=ByteBudget(BYTE_BUDGET // divided_by),
         now=clock.now,
         max_size=settings.max_size,
         block=1024 * 1024,
@@ -246,13 +265,127 @@ def make_candidate(template: str) -> Callable[[Job], str]:
     return candidate
 
 
-def make_files_store(settings: Settings, root: Path, parts: Path) -> FilesStore:
-    """The store that keeps files below `root`."""
-    cls = load(STORES, "store", "files")
+def make_store(settings: Settings, directory: RunDirectory) -> Store:
+    """The store that the settings name, below the run directory."""
+    cls = load(STORES, "store", settings.store)
+    if settings.store == "none":
+        none: Store = cls()
+        return none
     store: FilesStore = cls(
-        root, parts=parts, overwrite=settings.overwrite, mtime=settings.mtime, fsync=settings.fsync
+        directory.root,
+        parts=directory.parts,
+        overwrite=settings.overwrite,
+        mtime=settings.mtime,
+        fsync=settings.fsync,
     )
     return store
+
+
+class DurablePorts(msgspec.Struct, frozen=True, kw_only=True):
+    """The adapters of a run in a run directory, its backend apart."""
+
+    frontier: Frontier
+    store: Store
+    clock: Clock
+    observers: Sequence[Observer]
+
+
+def make_frontier(settings: Settings, state: Path, results: Path, store: Store, command: str) -> Frontier:
+    """The durable frontier in `state`, with its records in `results`."""
+    from fetcher.frontiers.names import Names  # noqa: PLC0415  (sqlite3 is the durable runs' alone)
+    from fetcher.frontiers.sqlite import Mode, SqliteFrontier  # noqa: PLC0415
+    from fetcher.lane import Lane  # noqa: PLC0415
+
+    return SqliteFrontier(
+        state,
+        results,
+        mode=Mode(
+            command=command,
+            refresh=settings.refresh,
+            retry_failed=settings.retry_failed,
+            restart=settings.restart,
+        ),
+        lane=Lane("fetcher-state"),
+        names=Names(make_candidate(settings.name), store.occupied) if store.keeps_files else None,
+        fsync=settings.fsync,
+    )
+
+
+def local_run(
+    settings: Settings,
+    ports: DurablePorts,
+    directory: RunDirectory,
+    backend: Backend,
+    executor: ThreadPoolExecutor,
+    environ: Mapping[str, str],
+    command: str,
+) -> Run:
+    """A durable run in this process."""
+    return Run.local(
+        make_plan(settings, follows=command == "crawl"),
+        Ports(
+            backend=backend,
+            frontier=ports.frontier,
+            store=ports.store,
+            clock=ports.clock,
+            observers=ports.observers,
+        ),
+        make_policies(settings, environ),
+        make_rules(settings, ports.clock, parts=directory.parts, executor=executor),
+        make_intake(settings),
+        free_bytes=free_bytes(directory.root),
+    )
+
+
+def fleet_run(
+    settings: Settings,
+    ports: DurablePorts,
+    directory: RunDirectory,
+    processes: int,
+    environ: Mapping[str, str],
+    command: str,
+) -> Run:
+    """A durable run whose exchanges are performed by worker processes."""
+    from fetcher.processes import Fleet, Shares  # noqa: PLC0415  (only where there are any)
+    from fetcher.worker import MODULE, charge_of  # noqa: PLC0415
+
+    policies = make_policies(settings, environ)  # what is wrong in it is said before anything starts
+    ledger = Ledger(
+        frontier=ports.frontier,
+        store=NoneStore(),
+        clock=ports.clock,
+        recorder=Recorder(settings.backend, keeps_bodies=False),
+        observers=ports.observers,
+    )
+    fleet = Fleet(
+        Shares(processes, processes, policies.pace_of),
+        ledger,
+        lambda index: (["-m", MODULE], charge_of(settings, index, processes, environ, command)),
+        per_host=settings.per_host,
+        is_shared=settings.rate is not None or settings.max_bandwidth is not None,
+        keep=[directory.held],
+    )
+    return Run(
+        make_plan(settings, follows=command == "crawl"),
+        fleet,
+        ledger,
+        make_intake(settings),
+        free_bytes=free_bytes(directory.root),
+        encodes=False,
+    )
+
+
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the fastest loop there is. For processes of our own: never in an importer's."""
+    # Threads that write wait for the interpreter: at the default of 5 ms a batch takes twice as long.
+    sys.setswitchinterval(0.0005)
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
 
 
 def free_bytes(root: Path) -> Callable[[], int]:

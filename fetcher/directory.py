@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from fetcher.errors import DirectoryInUse, StorageError
 
 OWN = ".fetcher"
 _OWNER_KNOWN_S = 2.0
+_WORKERS_GONE_S = 15.0
 
 
 class RunDirectory:
@@ -31,6 +33,7 @@ class RunDirectory:
         self._lock_path = self.own / "lock"
         self._pid_path = self.own / "pid"
         self._lock: object | None = None
+        self.held = -1  # a descriptor that worker processes inherit: the directory is in use while any has it
 
     def acquire(self) -> None:
         """Make the directory and hold its lock, or say who holds it.
@@ -52,16 +55,39 @@ class RunDirectory:
             except Timeout:
                 raise self.in_use() from None
             self._lock = lock
+            self._outlast_workers()
             self._pid_path.unlink(missing_ok=True)
             with self._pid_path.open("x") as file:  # never through a link
                 file.write(f"{os.getpid()}\n")
-            self._clear_parts()
+            self.clear_parts()
         except OSError as error:
             self.release()
             where = error.filename or self.root
             raise StorageError(
                 f"cannot use {self.root}: {where}: {error.strerror}", hint="choose another --output"
             ) from error
+
+    def _outlast_workers(self) -> None:
+        """Wait for the worker processes of a killed run: they hold what they inherited until they end."""
+        descriptor = os.open(
+            self.own / "workers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        patience = time.monotonic() + _WORKERS_GONE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > patience:
+                    os.close(descriptor)
+                    self.release()
+                    raise DirectoryInUse(
+                        f"{self.root} is in use by the worker processes of a run that was killed",
+                        hint="wait until they have ended",
+                    ) from None
+                time.sleep(0.02)
+            else:
+                self.held = descriptor
+                return
 
     def in_use(self) -> DirectoryInUse:
         """The error that names the process which holds the lock.
@@ -101,12 +127,15 @@ class RunDirectory:
 
     def release(self) -> None:
         """Let the lock go."""
+        held, self.held = self.held, -1
+        if held >= 0:
+            os.close(held)
         lock, self._lock = self._lock, None
         if lock is not None:
             lock.release()  # type: ignore[attr-defined]
 
-    def _clear_parts(self) -> None:
-        """Remove what a killed run was writing: under the lock, every part is nobody's."""
+    def clear_parts(self) -> None:
+        """Remove what a killed process was writing: under the lock, with no worker, a part is nobody's."""
         for part in os.scandir(self.parts):
             if part.is_file(follow_symlinks=False):
                 Path(part.path).unlink(missing_ok=True)

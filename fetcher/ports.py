@@ -163,8 +163,8 @@ class Crew(Protocol):
     def take(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, each with a target."""
 
-    def settled(self, number: int) -> None:
-        """So many outcomes are safe now."""
+    def settled(self, batch: Sequence[Outcome]) -> None:
+        """These outcomes are safe now."""
 
     async def finish(self) -> None:
         """There is no more work, and none in hand."""
@@ -203,6 +203,10 @@ class Store(Protocol):
         A path differs from the job's where a foreign file stood in its place. An error that is
         `systemic` is raised, not returned.
         """
+        ...
+
+    def occupied(self, path: str) -> bool:
+        """Whether anything stands at `path`."""
         ...
 
     def holds(self, path: str, length: int) -> bool:

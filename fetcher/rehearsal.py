@@ -10,10 +10,7 @@ from pathlib import Path
 
 from fetcher import compose
 from fetcher.directory import RunDirectory
-from fetcher.frontiers.names import Names
-from fetcher.frontiers.sqlite import Mode, SqliteFrontier
 from fetcher.frontiers.state import read_state
-from fetcher.lane import Lane
 from fetcher.model import Added, Job, Outcome, Record
 from fetcher.ports import Source
 from fetcher.settings import Settings
@@ -29,7 +26,6 @@ async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable
     """
     directory = RunDirectory(Path(settings.output))
     compose.make_policies(settings, {})
-    candidate = compose.make_candidate(settings.name)
     intake = compose.make_intake(settings)
     total = Added()
     async with contextlib.AsyncExitStack() as stack:
@@ -38,18 +34,9 @@ async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable
         copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-")))
         if directory.state.exists():
             _copy_state(directory.state, copy / "state.db")
-        names = None
-        if settings.store == "files":
-            store = compose.make_files_store(settings, directory.root, directory.parts)
-            stack.push_async_callback(store.aclose)
-            names = Names(candidate, store.occupied)
-        frontier = SqliteFrontier(
-            copy / "state.db",
-            copy / "results.jsonl",
-            mode=Mode(refresh=settings.refresh, retry_failed=settings.retry_failed, restart=settings.restart),
-            lane=Lane("fetcher-state"),
-            names=names,
-        )
+        store = compose.make_store(settings, directory)
+        stack.push_async_callback(store.aclose)
+        frontier = compose.make_frontier(settings, copy / "state.db", copy / "results.jsonl", store, "get")
         stack.push_async_callback(frontier.aclose, complete=False)
         await frontier.open()
         for source in sources:

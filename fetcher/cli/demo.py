@@ -17,7 +17,7 @@ def command(directory: Path) -> int:
     Some of its pages are slow, some fail once, one is missing, one is a redirect: so the summary has
     something to say. The site stops with the command.
     """
-    from fetcher.cli.session import run_loop
+    from fetcher.compose import run_loop
 
     return run_loop(_demo(directory))
 

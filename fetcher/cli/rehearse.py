@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from fetcher.cli.session import run_loop
+from fetcher.compose import run_loop
 from fetcher.model import Job
 from fetcher.observers.figures import plural
 from fetcher.observers.lines import shown

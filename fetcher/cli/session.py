@@ -10,10 +10,11 @@ import resource
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, Protocol, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, cast
 
 from fetcher.api import Download
+from fetcher.compose import run_loop
 from fetcher.errors import ConfigError
 from fetcher.events import Event
 from fetcher.model import Summary
@@ -25,8 +26,6 @@ from fetcher.policy.credentials import HARMLESS
 from fetcher.policy.text import mask
 from fetcher.ports import Observer, Source
 from fetcher.settings import Settings
-
-T = TypeVar("T")
 
 BROKEN_PIPE = "broken pipe"
 OUTPUT_FAILED = "output-failed"
@@ -75,19 +74,6 @@ def run_download(
     """Run a download with all that surrounds it. Returns the exit code."""
     allow_descriptors(download.settings.concurrency)
     return run_loop(conduct(download, sources, title, command, retry_command))
-
-
-def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fastest loop there is."""
-    # Threads that write wait for the interpreter: at the default of 5 ms a batch takes twice as long.
-    sys.setswitchinterval(0.0005)
-    factory = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)
 
 
 def allow_descriptors(concurrency: int) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fetcher import compose
-from fetcher.cli.session import allow_descriptors, exit_code, handle_signals, run_loop
+from fetcher.cli.session import allow_descriptors, exit_code, handle_signals
+from fetcher.compose import run_loop
 from fetcher.engine.context import Ports
 from fetcher.engine.run import Run
 from fetcher.errors import ConfigError, StorageError

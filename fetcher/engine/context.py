@@ -2,7 +2,7 @@
 
 It decides one thing itself: whether another exchange may start at all (`take`). Invariants: at most
 `concurrency` exchanges are in flight; those in flight and those ended but not settled are together at
-most `concurrency + UNSETTLED`, which bounds what a kill makes us ask for again; and none starts while
+most `concurrency + unsettled`, which bounds what a kill makes us ask for again; and none starts while
 the byte budget is spent.
 """
 
@@ -57,7 +57,14 @@ class Context(Ledger):
     """See the module."""
 
     def __init__(
-        self, ports: Ports, policies: Policies, rules: BodyRules, recorder: Recorder, concurrency: int
+        self,
+        ports: Ports,
+        policies: Policies,
+        rules: BodyRules,
+        recorder: Recorder,
+        concurrency: int,
+        *,
+        unsettled: int = UNSETTLED,
     ) -> None:
         super().__init__(
             frontier=ports.frontier,
@@ -70,7 +77,7 @@ class Context(Ledger):
         self.policies = policies
         self.rules = rules
         self.slots = concurrency
-        self._most_open = concurrency + UNSETTLED
+        self._most_open = concurrency + unsettled
         self._idle: deque[asyncio.Future[bool]] = deque()
         self._budget = rules.budget
         self._waking = 0
@@ -85,6 +92,7 @@ class Context(Ledger):
             clock=self.clock.now,
             rate=policies.rate,
         )
+        self.route: Callable[[Fetch], None] = self.scheduler.push_first  # where the next hop of a chain goes
 
     # -- starting ----------------------------------------------------------------------------------
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from fetcher.engine.body import BodyRules
-from fetcher.engine.context import Context, Policies, Ports
+from fetcher.engine.context import UNSETTLED, Context, Policies, Ports
 from fetcher.engine.fetch import begin_fetch
 from fetcher.engine.plan import Plan
 from fetcher.engine.records import Recorder
 from fetcher.engine.watchdog import Watch, watch
 from fetcher.engine.worker import Worker
 from fetcher.events import Notice
-from fetcher.model import Job
+from fetcher.model import Job, Outcome
 
 LEAST_WINDOW = 1024
 LEAST_PER_HOST = 32
@@ -29,13 +29,17 @@ _LONGEST_HOLD_S = 3600.0  # of one that outlived its session: a clock that jumpe
 class LocalCrew:
     """Implements `ports.Crew` with tasks of this loop."""
 
-    def __init__(self, plan: Plan, ports: Ports, policies: Policies, rules: BodyRules) -> None:
+    def __init__(
+        self, plan: Plan, ports: Ports, policies: Policies, rules: BodyRules, *, unsettled: int = UNSETTLED
+    ) -> None:
         most = ports.backend.traits.most_exchanges
         if most is not None and most < plan.concurrency:
             plan = msgspec.structs.replace(plan, concurrency=most)
         self._plan = plan
         recorder = Recorder(ports.backend.traits.name, keeps_bodies=plan.keeps_bodies)
-        self.ledger = self._context = Context(ports, policies, rules, recorder, plan.concurrency)
+        self.ledger = self._context = Context(
+            ports, policies, rules, recorder, plan.concurrency, unsettled=unsettled
+        )
         self._scheduler = self._context.scheduler
         self.per_host = max(LEAST_PER_HOST, 2 * plan.per_host)
         self._window = max(LEAST_WINDOW, 2 * plan.concurrency * self.per_host // plan.per_host)
@@ -116,9 +120,9 @@ class LocalCrew:
                 fetches.append(fetch)
         scheduler.push(fetches)
 
-    def settled(self, number: int) -> None:
-        """So many outcomes are safe: more may be fetched."""
-        self._context.wake(number)
+    def settled(self, batch: Sequence[Outcome]) -> None:
+        """These outcomes are safe: more may be fetched."""
+        self._context.wake(len(batch))
 
     # -- ending --------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class Run:
 
     `deliver` gets each settled outcome with a record (the library's streams); `taken` must then be
     called for each one that the consumer took. `free_bytes` tells how much the disk has left.
+    `encodes` is off where the crew gives each outcome with its line.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Run:
         *,
         deliver: Callable[[Outcome], None] | None = None,
         free_bytes: Callable[[], int] | None = None,
+        encodes: bool = True,
     ) -> None:
         self._plan = plan
         self._crew = crew
         self._ledger = ledger
         self._deliver = deliver
         self._free_bytes = free_bytes
+        self._encodes = encodes and ledger.frontier.is_durable
         self._intake = intake
         self._cap = crew.per_host
         self._loads: Counter[str] = Counter()  # claimed and not settled, by host
@@ -191,7 +194,7 @@ class Run:
             ledger,
             self._on_settled,
             linger_s=LINGER_S if ledger.frontier.is_durable else 0.0,
-            encodes=ledger.frontier.is_durable,
+            encodes=self._encodes,
         )
         ledger.settle = settler.put
         crew.start(tasks, on_idle=settler.hurry, on_tick=self._on_tick)
@@ -336,7 +339,7 @@ class Run:
         failures = self._plan.max_failures
         if failures is not None and self._ledger.states["failed"] >= failures and not self.stopped:
             self.stop("max-failures")
-        self._crew.settled(len(batch))
+        self._crew.settled(batch)
         self._feeder.nudge()
         self._want_claim()
         self._check_over()

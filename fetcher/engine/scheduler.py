@@ -173,6 +173,11 @@ class Scheduler:
                 self._forget(host, now)
         return host
 
+    def set_rate(self, rate: float) -> None:
+        """The run's rate from now on. There must have been one from the beginning."""
+        assert self._rate is not None
+        self._rate.set(rate)
+
     def slow_down(self, name: str, delay_s: float) -> None:
         """Space the starts at a host by at least `delay_s`: its robots.txt asks for that."""
         pace = self._host(name).pace

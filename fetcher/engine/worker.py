@@ -265,7 +265,7 @@ class Worker:
             fetch.allow_private = hop.target.name == own.name or await context.frontier.names_host(
                 hop.target.name, None
             )
-        context.scheduler.push_first(fetch)
+        context.route(fetch)
 
     def _bad_status(self, fetch: Fetch, response: Response, body: Body, now: float) -> None:
         """A status that is not success: again later, or failed as `http-status`."""

@@ -25,6 +25,10 @@ class StartRate:
         self._interval_s = 1.0 / rate
         self.not_before = float("-inf")
 
+    def set(self, rate: float) -> None:
+        """Another rate for the starts that follow."""
+        self._interval_s = 1.0 / rate
+
     def after_start(self, now: float) -> None:
         due = self.not_before
         if due < now - CATCH_UP_S:  # the first start missed nothing
@@ -35,7 +39,7 @@ class StartRate:
 class HostPace:
     """One host's politeness. `reason` says what the last `not_before` was for, or is empty."""
 
-    __slots__ = ("_is_spaced", "_rate", "_round_ends", "delay_s", "limit", "most", "not_before", "reason")
+    __slots__ = ("is_spaced", "_rate", "_round_ends", "delay_s", "limit", "most", "not_before", "reason")
 
     def __init__(self, most: int, *, delay_s: float = 0.0, rate: float | None = None) -> None:
         if most < 1:
@@ -47,12 +51,12 @@ class HostPace:
         self.delay_s = delay_s
         self._rate = None if rate is None else StartRate(rate)
         self._round_ends = float("-inf")
-        self._is_spaced = delay_s > 0 or rate is not None
+        self.is_spaced = delay_s > 0 or rate is not None
 
     def set_delay(self, delay_s: float) -> None:
         """Space the starts that follow by at least `delay_s`, for a crawl-delay that came to be known."""
         self.delay_s = delay_s
-        self._is_spaced = delay_s > 0 or self._rate is not None
+        self.is_spaced = delay_s > 0 or self._rate is not None
 
     def hold(self, now: float, delay_s: float, reason: str) -> None:
         """Wait for `delay_s` at least."""
@@ -60,7 +64,7 @@ class HostPace:
 
     def after_start(self, now: float) -> None:
         """An exchange began at `now`: when may the next?"""
-        if self._is_spaced:
+        if self.is_spaced:
             self._space(now)
 
     def on_success(self, now: float) -> None:  # noqa: ARG002  (all three events have the same shape)

@@ -18,6 +18,9 @@ class NoneStore:
         """None for each."""
         return [None] * len(batch)
 
+    def occupied(self, path: str) -> bool:  # noqa: ARG002 - the port's signature
+        return False
+
     def holds(self, path: str, length: int) -> bool:  # noqa: ARG002 - the port's signature
         return False
 

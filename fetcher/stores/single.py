@@ -55,6 +55,9 @@ class SingleStore:
         os.replace(part, target.resolve())  # noqa: PTH105
         return str(target)
 
+    def occupied(self, path: str) -> bool:  # noqa: ARG002
+        return False
+
     def holds(self, path: str, length: int) -> bool:  # noqa: ARG002
         return False
 
