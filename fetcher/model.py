@@ -358,6 +358,7 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
     history: tuple[Wait, ...] = ()
     line: bytes = b""  # the record as JSON, where it is kept
     body: Any = None  # engine.body.Body; the store's until it is settled
+    headers: Headers | None = None  # of the page, where it is going to be read
     error: FetcherError | None = None
     links: Sequence[Link] | None = None  # None: not looked for; those that the state has are taken
     data: Sequence[bytes] = ()  # what the user's parser returned, as lines of JSON

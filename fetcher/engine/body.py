@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import NoReturn
 
 from fetcher.engine.budget import Bandwidth, ByteBudget
@@ -76,7 +77,8 @@ class Body:
     For the limits on time: `phase` since `phase_since`, `last_progress` (all of the loop's clock),
     `wire_bytes`, and `paused_s`, the time for which the server was made to wait; `is_paused` while it
     is. `length` counts decoded bytes. `response` is the head, as soon as there is one. `is_wanted`
-    says whether a body belongs to it, and `is_cut` that an error's body is kept in part only.
+    says whether a body belongs to it, and `is_cut` that it is kept in part only: an error's, and one of
+    which no more than `keep` bytes are wanted.
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class Body:
         "_is_spare",
         "_limit",
         "_method",
+        "_most_kept",
         "_rules",
         "_spool",
         "_wait_s",
@@ -104,8 +107,9 @@ class Body:
         "wire_bytes",
     )
 
-    def __init__(self, rules: BodyRules, url_path: str, method: str = "GET") -> None:
+    def __init__(self, rules: BodyRules, url_path: str, method: str = "GET", keep: int | None = None) -> None:
         self._rules = rules
+        self._most_kept = keep
         self.url_path = url_path
         self._method = method
         self.phase: Phase = "connect"
@@ -145,7 +149,10 @@ class Body:
         headers = response.headers
         if headers.find(b"content-encoding") is not None:
             self._set_decoder(response)
-        if rules.max_size is not None:
+        if self._most_kept is not None:
+            self._is_spare = True
+            self._limit = self._most_kept
+        elif rules.max_size is not None:
             self._limit = rules.max_size
             if self._decoder is None and response.length is not None and response.length > self._limit:
                 raise self._too_large()
@@ -222,6 +229,14 @@ class Body:
     def part(self) -> str | None:
         """The path of the part file, closed once finished, if they were spooled."""
         return None if self._spool is None else self._spool.path
+
+    def read_all(self) -> bytes:
+        """The bytes of a complete body, wherever they are. Blocks if that is a part file."""
+        data = self.data()
+        if data is not None:
+            return data
+        part = self.part()
+        return b"" if part is None else Path(part).read_bytes()
 
     def discard(self) -> None:
         """Let go of charge, memory, decoder, descriptor and part file: any time, any number of times.

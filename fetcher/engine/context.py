@@ -17,14 +17,16 @@ import msgspec
 from fetcher.engine.body import BodyRules
 from fetcher.engine.fetch import Fetch
 from fetcher.engine.ledger import Ledger
+from fetcher.engine.reading import ReadingDesk
 from fetcher.engine.records import Recorder
 from fetcher.engine.scheduler import Scheduler
+from fetcher.model import Outcome
 from fetcher.policy.cookies import Jar
 from fetcher.policy.credentials import Credentials
 from fetcher.policy.pace import HostPace
 from fetcher.policy.proxies import ProxyRules
 from fetcher.policy.retry import RetryPolicy
-from fetcher.ports import Backend, Clock, Frontier, Observer, Store
+from fetcher.ports import Backend, Clock, Frontier, Observer, Reader, Store
 
 UNSETTLED = 64
 _WOKEN_AT_ONCE = 4
@@ -38,6 +40,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     clock: Clock
     observers: Sequence[Observer] = ()
+    reader: Reader | None = None
 
 
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,7 @@ class Context(Ledger):
         concurrency: int,
         *,
         unsettled: int = UNSETTLED,
+        follows: bool = False,
     ) -> None:
         super().__init__(
             frontier=ports.frontier,
@@ -76,6 +80,7 @@ class Context(Ledger):
         self.backend = ports.backend
         self.policies = policies
         self.rules = rules
+        self.follows = follows  # links, and redirects as such
         self.slots = concurrency
         self._most_open = concurrency + unsettled
         self._idle: deque[asyncio.Future[bool]] = deque()
@@ -83,6 +88,7 @@ class Context(Ledger):
         self._waking = 0
         self.spawn: Callable[[], bool] = lambda: False
         self.on_idle: Callable[[], None] = lambda: None
+        self.desk = None if ports.reader is None else ReadingDesk(self, ports.reader)
         loop = asyncio.get_running_loop()
         self.utc_offset = self.clock.utc() - self.clock.now()
         self.scheduler = Scheduler(
@@ -153,6 +159,13 @@ class Context(Ledger):
             place = self._idle.popleft()
             if not place.done():
                 place.set_result(False)
+
+    def finish(self, outcome: Outcome) -> None:
+        """A URL has ended, or has to be read first."""
+        if self.desk is None:
+            self.settle(outcome)
+        else:
+            self.desk.put(outcome)
 
     def release(self, host: str) -> None:
         """An exchange is over and its slot is free."""

@@ -38,7 +38,13 @@ class LocalCrew:
         self._plan = plan
         recorder = Recorder(ports.backend.traits.name, keeps_bodies=plan.keeps_bodies)
         self.ledger = self._context = Context(
-            ports, policies, rules, recorder, plan.concurrency, unsettled=unsettled
+            ports,
+            policies,
+            rules,
+            recorder,
+            plan.concurrency,
+            unsettled=unsettled,
+            follows=plan.follows,
         )
         self._scheduler = self._context.scheduler
         self.per_host = max(LEAST_PER_HOST, 2 * plan.per_host)
@@ -46,7 +52,7 @@ class LocalCrew:
         self._most_claimed = 16 * self._window
         self._workers: set[asyncio.Task[None]] = set()
         self._watches: list[Watch] = []
-        self._watching: asyncio.Task[None] | None = None
+        self._standing: list[asyncio.Task[None]] = []  # the watch, and who reads pages
 
     @property
     def room(self) -> int:
@@ -100,9 +106,11 @@ class LocalCrew:
 
         context.spawn = spawn
         context.on_idle = on_idle
-        self._watching = tasks.create_task(
-            watch(self._watches, self._plan.limits, context.clock.now, on_tick)
+        self._standing.append(
+            tasks.create_task(watch(self._watches, self._plan.limits, context.clock.now, on_tick))
         )
+        if context.desk is not None:
+            self._standing.append(tasks.create_task(context.desk.run()))
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, each with a target."""
@@ -154,12 +162,17 @@ class LocalCrew:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        if context.desk is not None:  # what was fetched is read, if that takes no longer than the rest may
+            reading = asyncio.create_task(context.desk.idle())
+            again = asyncio.create_task(at_once.wait())
+            await asyncio.wait({again, reading}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            reading.cancel()
 
     def cancel(self) -> None:
         """Cancel every task of the crew; they end with their group."""
-        for task in (self._watching, *self._workers):
-            if task is not None:
-                task.cancel()
+        for task in (*self._standing, *self._workers):
+            task.cancel()
 
     async def aclose(self) -> None:
         """No timer is left behind."""

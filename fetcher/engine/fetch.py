@@ -50,7 +50,7 @@ def begin_fetch(job: Job) -> Fetch:
     assert job.target is not None
     extra = job.extra
     if extra is None and not job.attempts:
-        return Fetch(job=job, target=job.target)
+        return Fetch(job=job, target=job.target, allow_private=job.is_named)
     # A wait in the queue of a host that was held has the same reason, but no error: it was no attempt.
     excused = sum(1 for wait in job.history if wait.reason == "retry-after" and wait.error is not None)
     return Fetch(
@@ -58,6 +58,7 @@ def begin_fetch(job: Job) -> Fetch:
         target=job.target,
         method=(extra and extra.method) or "GET",
         body=extra.body if extra else None,
+        allow_private=job.is_named,
         attempts=job.attempts,
         excused=excused,
         history=job.history,

@@ -23,7 +23,7 @@ from fetcher.errors import (
     StorageError,
 )
 from fetcher.events import HostHeld, Notice, Retrying
-from fetcher.model import Deferral, Outcome, Request, Response, Wait
+from fetcher.model import Deferral, Link, Outcome, Request, Response, Wait
 from fetcher.policy.cookies import ChainCookies
 from fetcher.policy.credentials import Fields, carry_credentials
 from fetcher.policy.redirects import REDIRECTS, next_hop
@@ -32,6 +32,8 @@ from fetcher.policy.text import mask, visible
 
 _UNCONNECTED = frozenset({"name", "connect", "tls"})
 _EXHAUSTED_PAUSE_S = 0.5
+ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5
+ROBOTS_REDIRECTS = 5  # RFC 9309 §2.3.1.2
 _UNGUARDED = "requests go through a proxy: it chooses the addresses, so private ones are not guarded against"
 
 
@@ -67,7 +69,8 @@ class Worker:
         started = context.clock.now()
         fetch.begin(started, started + context.utc_offset, context.scheduler.reason_of(fetch))
         request = await self._request(fetch)
-        body = Body(context.rules, request.target.url.partition("?")[0], request.method)
+        keep = ROBOTS_BYTES if fetch.job.kind == "robots" else None
+        body = Body(context.rules, request.target.url.partition("?")[0], request.method, keep)
         response: Response | None = None
         error: FetcherError | None = None
         context.requests += 1
@@ -120,7 +123,7 @@ class Worker:
         job, target = fetch.job, fetch.target
         own = job.target
         if own is target and job.secret is None and job.extra is None:
-            headers = policies.credentials.headers_for(target, origin_listed=True)
+            headers = policies.credentials.headers_for(target, origin_listed=job.is_listed)
         else:
             headers = await self._headers(fetch)
         fetch.is_conditional = False
@@ -156,7 +159,9 @@ class Worker:
         job, target = fetch.job, fetch.target
         assert job.target is not None
         is_own = target.origin == job.target.origin
-        listed = is_own or await self._context.frontier.names_host(target.name, target.port)
+        listed = (is_own and job.is_listed) or await self._context.frontier.names_host(
+            target.name, target.port
+        )
         extra = {**((job.extra and job.extra.headers) or {}), **(job.secret_headers or {})}
         return self._context.policies.credentials.headers_for(
             target,
@@ -196,10 +201,15 @@ class Worker:
             record = context.recorder.record(fetch, "unchanged", utc, response=response, body=body)
             record.bytes, record.sha256, record.path = known.bytes, known.sha256, known.path
             body.discard()
-            context.settle(Outcome(job=job, record=record, history=fetch.history))
+            context.finish(Outcome(job=job, record=record, history=fetch.history))
+            return
+        if job.kind == "robots":
+            context.settle(Outcome(job=job, robots=body.read_all()))
+            body.discard()
             return
         record = context.recorder.record(fetch, "done", utc, response=response, body=body)
-        context.settle(Outcome(job=job, record=record, history=fetch.history, body=body))
+        headers = None if context.desk is None else response.headers
+        context.finish(Outcome(job=job, record=record, history=fetch.history, body=body, headers=headers))
 
     def _not_modified(self, fetch: Fetch, response: Response, body: Body, now: float) -> None:
         context = self._context
@@ -219,7 +229,7 @@ class Worker:
         record.bytes, record.sha256, record.path = known.bytes, known.sha256, known.path
         record.etag = record.etag or known.etag
         record.last_modified = record.last_modified or known.last_modified
-        context.settle(Outcome(job=fetch.job, record=record, history=fetch.history))
+        context.finish(Outcome(job=fetch.job, record=record, history=fetch.history))
 
     async def _redirected(
         self, fetch: Fetch, request: Request, response: Response, body: Body, now: float
@@ -235,14 +245,18 @@ class Worker:
             has_new_cookies = fetch.cookies.store(target, set_cookies, context.clock.utc())
         seen = [target.url] if fetch.seen is None else fetch.seen
         redirects = fetch.redirects or []
+        is_link = context.follows and fetch.job.kind != "robots"
+        most = context.policies.max_redirects
+        if fetch.job.kind == "robots":
+            most = min(most, ROBOTS_REDIRECTS)
         try:
             hop = next_hop(
                 fetch.method,
                 response.status,
                 response.headers.get_all("location"),
                 target,
-                hops=len(redirects),
-                max_redirects=context.policies.max_redirects,
+                hops=fetch.job.hops if is_link else len(redirects),
+                max_redirects=most,
                 seen=() if has_new_cookies else seen,
                 has_credentials=carry_credentials(request.headers),
             )
@@ -251,6 +265,9 @@ class Worker:
             return
         if hop.note:
             context.emit(Notice("info", visible(mask(hop.note))))
+        if is_link:
+            self._moved(fetch, response, body, hop.target.url, now)
+            return
         fetch.redirects = [*redirects, hop.target.url]
         fetch.seen = (
             [hop.target.url] if has_new_cookies or hop.method != fetch.method else [*seen, hop.target.url]
@@ -262,10 +279,21 @@ class Worker:
         own = fetch.job.target
         assert own is not None
         if context.policies.private_addresses == "seeds":
-            fetch.allow_private = hop.target.name == own.name or await context.frontier.names_host(
-                hop.target.name, None
-            )
+            fetch.allow_private = (
+                fetch.job.is_named and hop.target.name == own.name
+            ) or await context.frontier.names_host(hop.target.name, None)
         context.route(fetch)
+
+    def _moved(self, fetch: Fetch, response: Response, body: Body, to: str, now: float) -> None:
+        """In a crawl a redirect ends its URL, and what it leads to is a link like any other."""
+        context = self._context
+        fetch.attempts += 1
+        context.scheduler.on_success(fetch.target.host, now)
+        utc = now + context.utc_offset
+        record = context.recorder.record(fetch, "done", utc, response=response)
+        record.wire_bytes, record.redirects, record.completeness = body.wire_bytes, [to], "none"
+        links = [Link(to, "redirect")]
+        context.settle(Outcome(job=fetch.job, record=record, history=fetch.history, links=links))
 
     def _bad_status(self, fetch: Fetch, response: Response, body: Body, now: float) -> None:
         """A status that is not success: again later, or failed as `http-status`."""
@@ -293,12 +321,18 @@ class Worker:
         message = visible(mask(error.message))
         if self._again(fetch, decision, error.slug, message, body, now):
             return
+        if fetch.job.kind == "robots" and isinstance(error, Refused | RedirectFailed):
+            # No packet may go there, or nobody knows where it is: each URL ends for its own reason
+            # (RFC 9309 §2.3.1.2: after five redirects as if there were none).
+            body.discard()
+            context.settle(Outcome(job=fetch.job, fault=404))
+            return
         if isinstance(error, Refused):
             body.discard()
             record = context.recorder.record(
                 fetch, "refused", now + context.utc_offset, body=body, error=error.slug, message=message
             )
-            context.settle(Outcome(job=fetch.job, record=record, history=fetch.history, error=error))
+            context.finish(Outcome(job=fetch.job, record=record, history=fetch.history, error=error))
             return
         self._end_failed(fetch, error.slug, message, response, body, now)
 
@@ -359,6 +393,10 @@ class Worker:
         self, fetch: Fetch, slug: str, message: str, response: Response | None, body: Body, now: float
     ) -> None:
         context = self._context
+        if fetch.job.kind == "robots":
+            body.discard()
+            context.settle(Outcome(job=fetch.job, fault=0 if response is None else response.status))
+            return
         utc = now + context.utc_offset
         record = context.recorder.record(
             fetch, "failed", utc, response=response, body=body, error=slug, message=message
@@ -368,7 +406,7 @@ class Worker:
             outcome.body = body
         else:
             body.discard()
-        context.settle(outcome)
+        context.finish(outcome)
 
 
 def _with_cookie(headers: Fields, cookie: str) -> Fields:
