@@ -32,7 +32,9 @@ class Run:
     """Runs a list of sources to its end, or until stopped.
 
     `deliver` gets each settled outcome with a record (the library's streams); `taken` must then be
-    called for each one that the consumer took. `free_bytes` tells how much the disk has left.
+    called for each one that the consumer took. `review` may keep an outcome before it is settled, and
+    gives it back by `reviewed`: so a crawl's consumer adds links to a page. `free_bytes` tells how much
+    the disk has left.
     `encodes` is off where the crew gives each outcome with its line.
     """
 
@@ -44,6 +46,7 @@ class Run:
         intake: Intake,
         *,
         deliver: Callable[[Outcome], None] | None = None,
+        review: Callable[[Outcome], bool] | None = None,
         free_bytes: Callable[[], int] | None = None,
         encodes: bool = True,
     ) -> None:
@@ -51,6 +54,7 @@ class Run:
         self._crew = crew
         self._ledger = ledger
         self._deliver = deliver
+        self._review = review
         self._free_bytes = free_bytes
         self._encodes = encodes and ledger.frontier.is_durable
         self._intake = intake
@@ -81,11 +85,12 @@ class Run:
         intake: Intake,
         *,
         deliver: Callable[[Outcome], None] | None = None,
+        review: Callable[[Outcome], bool] | None = None,
         free_bytes: Callable[[], int] | None = None,
     ) -> Run:
         """A run whose exchanges are performed by tasks of this loop."""
         crew = LocalCrew(plan, ports, policies, rules)
-        return cls(plan, crew, crew.ledger, intake, deliver=deliver, free_bytes=free_bytes)
+        return cls(plan, crew, crew.ledger, intake, deliver=deliver, review=review, free_bytes=free_bytes)
 
     # -- what others see ---------------------------------------------------------------------------
 
@@ -134,6 +139,18 @@ class Run:
             outcome.body.discard()
         self._undelivered -= 1
         self._feeder.nudge()
+
+    def _settle_reviewed(self, outcome: Outcome) -> None:
+        assert self._review is not None
+        if self._review(outcome):
+            self._ledger.unsettled += 1
+        else:
+            self._settler.put(outcome)
+
+    def reviewed(self, outcome: Outcome) -> None:
+        """An outcome that was kept is given back, to be settled."""
+        self._ledger.unsettled -= 1
+        self._settler.put(outcome)
 
     # -- the run -------------------------------------------------------------------------------------
 
@@ -196,7 +213,8 @@ class Run:
             linger_s=LINGER_S if ledger.frontier.is_durable else 0.0,
             encodes=self._encodes,
         )
-        ledger.settle = settler.put
+        self._settler = settler
+        ledger.settle = settler.put if self._review is None else self._settle_reviewed
         crew.start(tasks, on_idle=settler.hurry, on_tick=self._on_tick)
         self._feeder = Feeder(
             ledger.frontier,
@@ -351,8 +369,6 @@ class Run:
             self._over.set()
             return
         if self._may_have_more or self._is_claiming or self._crew.is_busy or self._ledger.unsettled:
-            return
-        if self._plan.follows and self._undelivered:  # who has a page may follow its links
             return
         if self._pending == 0 or self._ledger.frontier.is_spent:
             self._over.set()
