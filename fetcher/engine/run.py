@@ -24,7 +24,7 @@ from fetcher.events import Notice, RunEnded, RunStarted, Snapshot
 from fetcher.model import Added, Counts, Job, Outcome, Summary
 from fetcher.ports import Crew, Source
 
-CLAIM_AT_ONCE = 256
+CLAIM_AT_ONCE = 128  # a few milliseconds on the loop
 BUSIEST = 5
 
 

@@ -55,10 +55,25 @@ async def test_a_slow_call_sends_the_next_ones_to_the_thread_and_the_loop_is_tri
     clock: Clock,
 ) -> None:
     lane = await settled_inline(clock)
-    assert await lane.run(clock.taking(0.005)) == LOOP_THREAD
+    assert await lane.run(clock.taking(0.02)) == LOOP_THREAD
     ran_in = [await lane.run(clock.taking(0.005)) for _ in range(201)]
     assert set(ran_in[:200]).isdisjoint({LOOP_THREAD})
     assert ran_in[200] == LOOP_THREAD
+    await lane.aclose()
+
+
+async def test_a_call_now_and_then_that_is_a_little_slow_leaves_the_lane_on_the_loop(clock: Clock) -> None:
+    lane = await settled_inline(clock)
+    ran_in = {await lane.run(clock.taking(0.006 if n % 4 == 0 else 0.001)) for n in range(100)}
+    assert ran_in == {LOOP_THREAD}
+    await lane.aclose()
+
+
+async def test_calls_that_are_a_little_slow_every_time_send_the_next_ones_to_the_thread(clock: Clock) -> None:
+    lane = await settled_inline(clock)
+    ran_in = [await lane.run(clock.taking(0.006)) for _ in range(20)]
+    assert ran_in[0] == LOOP_THREAD
+    assert ran_in[-1] != LOOP_THREAD
     await lane.aclose()
 
 
