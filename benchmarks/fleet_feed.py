@@ -77,7 +77,7 @@ async def measure(path: Path, frontier_name: str, folder: Path, workers: int) ->
         lambda _: ([__file__, "--stub"], pickle.dumps(None)),
         per_host=settings.per_host,
     )
-    run = Run(compose.make_plan(settings), fleet, ledger, compose.make_intake(settings), encodes=False)
+    run = Run(compose.make_plan(settings), fleet, ledger, compose.make_intake(settings))
     started, cpu_started = time.perf_counter(), time.process_time()
     summary = await run.run([FileSource(str(path))])
     elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started

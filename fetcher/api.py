@@ -14,13 +14,14 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Callable,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -34,9 +35,14 @@ from fetcher.events import Snapshot
 from fetcher.frontiers.memory import MemoryFrontier
 from fetcher.model import Entry, Outcome, Result, Summary
 from fetcher.ports import Backend, Observer, Source
-from fetcher.settings import Settings, make
+from fetcher.settings import Settings, crawl_defaults, make
 from fetcher.sources.iterables import IterableSource
 from fetcher.stores.none import NoneStore
+
+if TYPE_CHECKING:
+    from fetcher.parsers.page import Page
+
+Item = TypeVar("Item", bound=Result)
 
 Urls: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
@@ -67,6 +73,14 @@ class Download:
         self._given_backend = backend
         self._run: Run | None = None
         self._stopped: list[str] = []
+        self._noticed: list[tuple[str, str]] = []
+
+    def _notice(self, level: str, text: str) -> None:
+        """Tell the observers something once, or as soon as there is a run."""
+        if self._run is None:
+            self._noticed.append((level, text))
+        else:
+            self._run.notice(level, text)
 
     def stop(self, why: str) -> None:
         """Stop cleanly; twice, at once. May be called before the run has begun."""
@@ -91,7 +105,7 @@ class Download:
         settings, directory = self.settings, self.directory
         async with contextlib.AsyncExitStack() as stack:
             backend = None
-            processes = min(getattr(settings, "processes", 1), settings.concurrency)
+            processes = min(settings.processes, settings.concurrency)
             if processes == 1:
                 backend = self._given_backend or compose.make_backend(settings)
                 if self._given_backend is None:
@@ -115,18 +129,23 @@ class Download:
                 )
             else:
                 executor = stack.enter_context(compose.writer_threads())
+                reader = compose.make_reader(settings, self.command, root=directory.root, notice=self._notice)
+                if reader is not None:
+                    stack.push_async_callback(reader.aclose)
                 self._run = compose.local_run(
-                    settings, ports, directory, backend, executor, self._environ, self.command
+                    settings, ports, directory, backend, executor, self._environ, self.command, reader
                 )
             if settings.insecure:
                 self._run.notice("warning", "--insecure: certificates are not checked")
+            for level, text in self._noticed:
+                self._run.notice(level, text)
             for why in self._stopped:
                 self._run.stop(why)
             return await self._run.run(sources)
 
 
-class Stream:
-    """Results as they end; iterates in both worlds: `async for`, and `for` in plain code.
+class _Stream(Generic[Item]):
+    """What ends in a run, an item at a time; iterates in both worlds.
 
     Leaving the loop early, or cancelling, frees every connection. Each iteration fetches anew.
     """
@@ -136,18 +155,18 @@ class Stream:
         self._settings = settings
         self._owner = owner
 
-    def __aiter__(self) -> AsyncIterator[Result]:
-        return self._results()
+    def __aiter__(self) -> AsyncIterator[Item]:
+        return self._items()
 
-    def __iter__(self) -> Iterator[Result]:
-        if self._owner is not None:  # its connections belong to the loop that opened it
-            raise RuntimeError("iterate the stream of a Fetcher by 'async for', or use fetcher.stream(…)")
-        return iterate(self._results)
+    def __iter__(self) -> Iterator[Item]:
+        if (
+            self._owner is not None and self._owner.is_open
+        ):  # its connections belong to the loop that opened it
+            raise RuntimeError("iterate what an open Fetcher gives by 'async for'")
+        return iterate(self._items)
 
-    async def _results(self, positions: list[int] | None = None) -> AsyncGenerator[Result]:
-        """The results; `positions` gets the place in the input of each, from 1."""
-        settings = self._settings
-        clock = compose.MonotonicClock()
+    async def _items(self, positions: list[int] | None = None) -> AsyncGenerator[Item]:
+        """The items; `positions` gets the place in the input of each, from 1."""
         ended: deque[Outcome] = deque()
         wake = asyncio.Event()
 
@@ -156,22 +175,13 @@ class Stream:
             wake.set()
 
         async with contextlib.AsyncExitStack() as stack:
-            if self._owner is None:
-                backend = compose.make_backend(settings)
-                stack.push_async_callback(backend.aclose)
-            else:
+            if self._owner is not None and self._is_tied():
                 backend = self._owner.backend
-            batch = min(_MOST_PULLED, max(1, settings.concurrency // 2))
-            run = Run.local(
-                compose.make_plan(settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True),
-                Ports(
-                    backend=backend, frontier=MemoryFrontier(distinct=False), store=NoneStore(), clock=clock
-                ),
-                compose.make_policies(settings, {}),
-                compose.make_rules(settings, clock, keep_error_bodies=True),
-                compose.make_intake(settings),
-                deliver=deliver,
-            )
+            else:
+                backend = compose.make_backend(self._settings)
+                stack.push_async_callback(backend.aclose)
+            batch = min(_MOST_PULLED, max(1, self._settings.concurrency // 2))
+            run = self._make_run(backend, deliver, batch, stack)
             task = asyncio.create_task(run.run([IterableSource(self._urls, batch=batch)]))
             task.add_done_callback(lambda _: wake.set())
             if self._owner is not None:
@@ -180,14 +190,14 @@ class Stream:
                 while True:
                     while ended:
                         outcome = ended.popleft()
-                        assert isinstance(outcome.record, Result)
                         if positions is not None:
                             positions.append(outcome.job.id)
-                        yield outcome.record
-                        run.taken(outcome)
+                        item = self._item(outcome)
+                        yield item
+                        self._taken(run, outcome, item)
                     if task.done():
                         if task.cancelled():
-                            raise RuntimeError("the Fetcher was closed while this stream was read")
+                            raise RuntimeError("the Fetcher was closed while this was read")
                         task.result()
                         return
                     wake.clear()
@@ -195,7 +205,119 @@ class Stream:
             finally:
                 await _cancelled(task)
                 while ended:
-                    run.taken(ended.popleft())
+                    self._dropped(ended.popleft(), run)
+
+    def _is_tied(self) -> bool:
+        """Whether it uses the connections of its Fetcher."""
+        return self._owner is not None
+
+    def _make_run(
+        self,
+        backend: Backend,
+        deliver: Callable[[Outcome], None],
+        batch: int,
+        stack: contextlib.AsyncExitStack,
+    ) -> Run:
+        raise NotImplementedError
+
+    def _item(self, outcome: Outcome) -> Item:
+        raise NotImplementedError
+
+    def _taken(self, run: Run, outcome: Outcome, item: Item) -> None:
+        raise NotImplementedError
+
+    def _dropped(self, outcome: Outcome, run: Run) -> None:
+        raise NotImplementedError
+
+
+class Stream(_Stream[Result]):
+    """Results as they end: `async for`, and `for` in plain code. See `Fetcher.stream`."""
+
+    def _make_run(
+        self,
+        backend: Backend,
+        deliver: Callable[[Outcome], None],
+        batch: int,
+        stack: contextlib.AsyncExitStack,  # noqa: ARG002
+    ) -> Run:
+        settings = self._settings
+        clock = compose.MonotonicClock()
+        return Run.local(
+            compose.make_plan(settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True),
+            Ports(backend=backend, frontier=MemoryFrontier(distinct=False), store=NoneStore(), clock=clock),
+            compose.make_policies(settings, {}),
+            compose.make_rules(settings, clock, keep_error_bodies=True),
+            compose.make_intake(settings),
+            deliver=deliver,
+        )
+
+    def _item(self, outcome: Outcome) -> Result:
+        assert isinstance(outcome.record, Result)
+        return outcome.record
+
+    def _taken(self, run: Run, outcome: Outcome, item: Result) -> None:  # noqa: ARG002
+        run.taken(outcome)
+
+    def _dropped(self, outcome: Outcome, run: Run) -> None:
+        run.taken(outcome)
+
+
+class Crawl(_Stream["Page"]):
+    """Pages of a crawl as they end: `async for`, and `for` in plain code. See `Fetcher.crawl`."""
+
+    def _is_tied(self) -> bool:
+        return self._owner is not None and self._owner.is_open
+
+    def _make_run(
+        self,
+        backend: Backend,
+        deliver: Callable[[Outcome], None],
+        batch: int,
+        stack: contextlib.AsyncExitStack,
+    ) -> Run:
+        settings = self._settings
+        clock = compose.MonotonicClock()
+
+        def review(outcome: Outcome) -> bool:
+            if outcome.record is None or outcome.job.kind not in {"page", "asset"}:
+                return False
+            deliver(outcome)
+            return True
+
+        reader = compose.make_reader(settings, "crawl")
+        assert reader is not None
+        stack.push_async_callback(reader.aclose)
+        return Run.local(
+            compose.make_plan(
+                settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True, follows=True
+            ),
+            Ports(
+                backend=backend,
+                frontier=compose.make_frontier(settings, None, None, NoneStore(), "crawl"),
+                store=NoneStore(),
+                clock=clock,
+                reader=reader,
+            ),
+            compose.make_policies(settings, {}),
+            compose.make_rules(settings, clock, keep_error_bodies=True),
+            compose.make_intake(settings),
+            review=review,
+        )
+
+    def _item(self, outcome: Outcome) -> Page:
+        from fetcher.parsers.page import page_of  # noqa: PLC0415  (only crawls need it)
+
+        assert isinstance(outcome.record, Result)
+        return page_of(outcome.record, outcome.links)
+
+    def _taken(self, run: Run, outcome: Outcome, item: Page) -> None:
+        if item.followed:
+            outcome.links = [*(outcome.links or ()), *item.followed]
+        run.reviewed(outcome)
+
+    def _dropped(self, outcome: Outcome, run: Run) -> None:  # noqa: ARG002
+        if outcome.body is not None:
+            outcome.body.discard()
 
 
 class Fetcher:
@@ -232,6 +354,10 @@ class Fetcher:
             await backend.aclose()
 
     @property
+    def is_open(self) -> bool:
+        return self._backend is not None
+
+    @property
     def backend(self) -> Backend:
         """The open backend. Raises `RuntimeError` outside `async with`."""
         if self._backend is None:
@@ -251,6 +377,18 @@ class Fetcher:
         until the next result is asked for.
         """
         return Stream(urls, _for_streams(self.settings, self._given), self)
+
+    def crawl(self, seeds: Urls | str, **settings: Any) -> Crawl:
+        """Follow links from `seeds`; pages as they end, each with `links` and `follow`.
+
+        Keyword arguments are settings that differ for this crawl: `depth=2, scope="domain"`. What they and
+        the Fetcher's own don't say has a crawl's default. The next page is asked for only when the last
+        was taken; what it `follow`ed counts as a link of it. Bodies stay in memory until then.
+
+        Raises:
+            ConfigError: an unknown setting, a wrong type or a bad value.
+        """
+        return Crawl([seeds] if isinstance(seeds, str) else seeds, _for_crawls(self._given | settings), self)
 
     @async_or_sync
     async def download(
@@ -290,6 +428,11 @@ def stream(urls: Urls, **settings: Any) -> Stream:
     return Stream(urls, _for_streams(make(settings), settings))
 
 
+def crawl(seeds: Urls | str, **settings: Any) -> Crawl:
+    """Pages of a crawl as they end, in both worlds; see `Fetcher.crawl`."""
+    return Crawl([seeds] if isinstance(seeds, str) else seeds, _for_crawls(settings))
+
+
 @async_or_sync
 async def fetch(url: str | Mapping[str, Any] | Entry, **settings: Any) -> Result:
     """Fetch one URL with all the engine's manners; a stream of one.
@@ -301,7 +444,7 @@ async def fetch(url: str | Mapping[str, Any] | Entry, **settings: Any) -> Result
 
     Cancelling closes the connection.
     """
-    async with contextlib.aclosing(stream([url], **settings)._results()) as results:
+    async with contextlib.aclosing(stream([url], **settings)._items()) as results:
         async for result in results:
             return result
     raise FetcherError("the run ended without a result")
@@ -315,7 +458,7 @@ async def fetch_all(urls: Urls, **settings: Any) -> list[Result]:
     """
     results: list[Result] = []
     positions: list[int] = []
-    async with contextlib.aclosing(stream(urls, **settings)._results(positions)) as ended:
+    async with contextlib.aclosing(stream(urls, **settings)._items(positions)) as ended:
         async for result in ended:
             results.append(result)  # noqa: PERF401  (the body of each is kept while the next is awaited)
     return [results[n] for n in sorted(range(len(results)), key=positions.__getitem__)]
@@ -325,6 +468,10 @@ def _for_streams(settings: Settings, given: Mapping[str, Any]) -> Settings:
     if "max_size" in given:
         return settings
     return msgspec.structs.replace(settings, max_size=STREAM_MAX_SIZE)
+
+
+def _for_crawls(given: Mapping[str, Any]) -> Settings:
+    return crawl_defaults(make(given), given)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
@@ -344,9 +491,11 @@ async def _cancelled(task: asyncio.Task[Any]) -> None:
 
 __all__ = [
     "ConfigError",
+    "Crawl",
     "Download",
     "Fetcher",
     "Stream",
+    "crawl",
     "fetch",
     "fetch_all",
     "stream",

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -42,11 +42,12 @@ from fetcher.policy.names import Template, portable
 from fetcher.policy.pace import HostPace
 from fetcher.policy.proxies import SCHEMES, ProxyRules
 from fetcher.policy.retry import RetryPolicy
-from fetcher.ports import Backend, Clock, Frontier, Observer, Store
+from fetcher.ports import Backend, Clock, Frontier, Observer, Reader, Store
 from fetcher.settings import Settings, deadline_seconds
 from fetcher.stores.none import NoneStore
 
 if TYPE_CHECKING:
+    from fetcher.frontiers.rules import CrawlRules
     from fetcher.stores.files import FilesStore
 
 T = TypeVar("T")
@@ -290,12 +291,15 @@ class DurablePorts(msgspec.Struct, frozen=True, kw_only=True):
     observers: Sequence[Observer]
 
 
-def make_frontier(settings: Settings, state: Path, results: Path, store: Store, command: str) -> Frontier:
-    """The durable frontier in `state`, with its records in `results`."""
+def make_frontier(
+    settings: Settings, state: Path | None, results: Path | None, store: Store, command: str
+) -> Frontier:
+    """The frontier in `state`, with its records in `results`; without them, in memory."""
     from fetcher.frontiers.names import Names  # noqa: PLC0415  (sqlite3 is the durable runs' alone)
     from fetcher.frontiers.sqlite import Mode, SqliteFrontier  # noqa: PLC0415
     from fetcher.lane import Lane  # noqa: PLC0415
 
+    has_parser = settings.parser is not None
     return SqliteFrontier(
         state,
         results,
@@ -308,7 +312,78 @@ def make_frontier(settings: Settings, state: Path, results: Path, store: Store, 
         lane=Lane("fetcher-state"),
         names=Names(make_candidate(settings.name), store.occupied) if store.keeps_files else None,
         fsync=settings.fsync,
+        data=results.with_name("data.jsonl") if results is not None and has_parser else None,
+        crawl=make_crawl_rules(settings) if command == "crawl" else None,
+        marks_claims=has_parser,
     )
+
+
+_CRAWL_RULES = ("depth", "scope", "include", "exclude", "max_variants", "max_host_pages", "ignore", "assets")
+
+
+def make_crawl_rules(settings: Settings) -> CrawlRules:
+    """What a crawl follows. Raises `ConfigError` for a pattern that is none."""
+    from fetcher.frontiers.rules import CrawlRules  # noqa: PLC0415
+    from fetcher.policy.robots import agent_token  # noqa: PLC0415
+    from fetcher.policy.scope import Scope  # noqa: PLC0415
+
+    scope = Scope(
+        scope=cast("Any", settings.scope),
+        depth=settings.depth,
+        include=settings.include,
+        exclude=settings.exclude,
+    )
+    return CrawlRules(
+        scope=scope,
+        agent=agent_token(user_agent(settings)),
+        obeys_robots=not settings.no_robots,
+        sitemaps=settings.sitemaps,
+        max_pages=settings.max_pages,
+        max_variants=settings.max_variants,
+        max_host_pages=settings.max_host_pages,
+        sort_query=settings.sort_query,
+        max_hops=settings.max_redirects,
+        signature=repr([_sorted(getattr(settings, key)) for key in _CRAWL_RULES]),
+    )
+
+
+def _sorted(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def make_reader(
+    settings: Settings,
+    command: str,
+    *,
+    root: Path | None = None,
+    divided_by: int = 1,
+    notice: Callable[[str, str], None] = lambda _level, _text: None,
+) -> Reader | None:
+    """What reads pages: a crawl's links, and the user's parser. None where there is nothing to read.
+
+    `notice` is told where the parser runs. Worker processes of a run share the parser's workers.
+    """
+    if command != "crawl" and settings.parser is None:
+        return None
+    from fetcher.parsers.reader import make_reader as make  # noqa: PLC0415
+
+    workers = settings.parser_workers or _cores()
+    return make(
+        follows=command == "crawl",
+        notice=notice,
+        assets=settings.assets,
+        ignore=settings.ignore,
+        parser=settings.parser,
+        offload=cast("Any", settings.offload),
+        workers=max(1, workers // divided_by),
+        timeout_s=settings.parser_timeout,
+        memory=settings.parser_memory,
+        root=root,
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def local_run(
@@ -319,6 +394,7 @@ def local_run(
     executor: ThreadPoolExecutor,
     environ: Mapping[str, str],
     command: str,
+    reader: Reader | None,
 ) -> Run:
     """A durable run in this process."""
     return Run.local(
@@ -329,6 +405,7 @@ def local_run(
             store=ports.store,
             clock=ports.clock,
             observers=ports.observers,
+            reader=reader,
         ),
         make_policies(settings, environ),
         make_rules(settings, ports.clock, parts=directory.parts, executor=executor),
@@ -371,7 +448,6 @@ def fleet_run(
         ledger,
         make_intake(settings),
         free_bytes=free_bytes(directory.root),
-        encodes=False,
     )
 
 

@@ -11,18 +11,20 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from fetcher.errors import ConfigError
+from fetcher.kinds import Plain
+from fetcher.kinds.values import PATTERNS
 from fetcher.settings import (
     EXCLUSIVE,
     HOST_OPTIONS,
     OPTIONS,
+    Command,
     HostSettings,
     Option,
-    Plain,
     Settings,
     build,
     closest,
@@ -33,7 +35,8 @@ from fetcher.settings import (
 )
 
 FILE_NAME: Final = "fetcher.toml"
-COMMANDS: Final = ("get",)
+COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
+NOT_FROM_FOUND_FILE: Final = frozenset({"parser"})  # code of whoever wrote in the folder one happens to be in
 JOB_OPTIONS: Final[dict[str, Option]] = {"inputs": OPTIONS["input"], "output": OPTIONS["output"]}
 _PREFIX = "FETCHER_"
 _CONFIG_VARIABLE = OPTIONS["config"].variable
@@ -53,7 +56,7 @@ class Effective(msgspec.Struct, frozen=True):
 class JobFile(msgspec.Struct, frozen=True):
     """What a job file says: its paths are relative to it. `inputs` and `output` may be the flags'."""
 
-    command: str
+    command: Command
     urls: tuple[str, ...]
     inputs: tuple[str, ...]
     output: str
@@ -74,7 +77,7 @@ def find(folder: Path) -> Path | None:
 
 
 def load(
-    command: str,
+    command: Command,
     *,
     flags: Mapping[str, Any],
     environ: Mapping[str, str],
@@ -88,8 +91,8 @@ def load(
     """
     named = config_path or flags.get("config") or environ.get(_CONFIG_VARIABLE)
     path = Path(named) if named else found
-    places = [] if path is None else _read_file(_File(path), command)
-    return _overlaid([*places, _read_environ(environ), _read_flags(flags)])
+    places = [] if path is None else _read_file(_File(path, is_found=not named), command)
+    return _overlaid([*places, _read_environ(environ, command), _read_flags(flags, command)], command)
 
 
 def load_job(path: Path, *, flags: Mapping[str, Any], environ: Mapping[str, str]) -> JobFile:
@@ -101,12 +104,13 @@ def load_job(path: Path, *, flags: Mapping[str, Any], environ: Mapping[str, str]
     command, urls, job = _read_job(file)
     places = _read_file(file, command)
     output = _Place({"output": str(path.parent / Settings().output)}, {"output": "default"})
-    effective = _overlaid([output, *places, job, _read_environ(environ), _read_flags(flags)])
+    given = [_read_environ(environ, command), _read_flags(flags, command)]
+    effective = _overlaid([output, *places, job, *given], command)
     settings = effective.settings
     return JobFile(command, urls, settings.input, settings.output, effective)
 
 
-def _overlaid(places: Iterable[_Place]) -> Effective:
+def _overlaid(places: Iterable[_Place], command: Command) -> Effective:
     values: dict[str, Any] = {}
     origins = dict.fromkeys((key for key in OPTIONS if key not in {"config", "hosts"}), "default")
     for place in places:
@@ -117,13 +121,14 @@ def _overlaid(places: Iterable[_Place]) -> Effective:
                     origins[other] = "default"
         values |= place.values
         origins |= place.origins
-    return Effective(build(values), origins)
+    return Effective(build(values, command), origins)
 
 
 # --- the environment and flags -------------------------------------------------------------------
 
 
-def _read_environ(environ: Mapping[str, str]) -> _Place:
+def _read_environ(environ: Mapping[str, str], command: Command) -> _Place:
+    """Every variable is checked; those of another command are not used."""
     place = _Place()
     known = {option.variable: option for option in OPTIONS.values() if "env" in option.where}
     for variable in sorted(environ):
@@ -135,8 +140,10 @@ def _read_environ(environ: Mapping[str, str]) -> _Place:
         raw: str | list[str] = environ[variable]
         if option.kind.is_repeatable:  # one item on each line
             raw = [line for line in environ[variable].split("\n") if line.strip()]
-        place.values[option.key] = _converted(option, raw, f"{variable}: {option.key}")
-        place.origins[option.key] = f"environment {variable}"
+        value = _converted(option, raw, f"{variable}: {option.key}")
+        if option.is_for(command):
+            place.values[option.key] = value
+            place.origins[option.key] = f"environment {variable}"
     return place
 
 
@@ -147,13 +154,18 @@ def _unknown_variable(variable: str) -> ConfigError:
     return ConfigError(f"environment: unknown key {name}{advice}")
 
 
-def _read_flags(flags: Mapping[str, Any]) -> _Place:
+def _read_flags(flags: Mapping[str, Any], command: Command) -> _Place:
     place = _Place()
     known = {key: option for key, option in OPTIONS.items() if "cli" in option.where}
     for key, raw in flags.items():
         option = known.get(key)
         if option is None:
             raise unknown_key(key, known)
+        if not option.is_for(command):
+            raise ConfigError(
+                f"{option.flag}: only {option.only} takes it, and the command is {command}",
+                hint=f"leave it out, or see fetcher {option.only} --help",
+            )
         if key != "config":
             place.values[key] = _converted(option, raw, option.flag)
             place.origins[key] = f"flag {option.flag}"
@@ -169,9 +181,21 @@ def _converted(option: Option, raw: Any, label: str, base: Path | None = None) -
         except (OSError, ValueError) as error:
             raise ConfigError(f"{label}: cannot read {_printable(path)}: {_reason(error)}") from error
     value = convert(option, raw, label)
+    if option.kind is PATTERNS and value:
+        _check_patterns(option.key, value, label)
     if not option.is_path or value is None:
         return value
     return tuple(_joined(base, item) for item in value) if isinstance(value, tuple) else _joined(base, value)
+
+
+def _check_patterns(key: str, patterns: tuple[str, ...], label: str) -> None:
+    from fetcher.policy.scope import Scope  # noqa: PLC0415  only where there are patterns
+
+    rule: dict[str, Any] = {key: patterns}
+    try:
+        Scope(**rule)
+    except ConfigError as error:
+        raise ConfigError(f"{label}{error.message.removeprefix(key)}") from error
 
 
 def _joined(base: Path | None, path: str) -> str:
@@ -190,11 +214,15 @@ def _reason(error: Exception) -> str:
 
 
 class _File:
-    """A TOML file: its tables, and the line of each key as far as a light scan finds it."""
+    """A TOML file: its tables, and the line of each key as far as a light scan finds it.
 
-    def __init__(self, path: Path, base: Path | None = None) -> None:
+    `base` is the folder of a job file; `is_found` says that nobody named the file.
+    """
+
+    def __init__(self, path: Path, base: Path | None = None, *, is_found: bool = False) -> None:
         self.name = _printable(str(path))
         self.base = base
+        self.is_found = is_found
         text = self._text(path)
         try:
             self.tables: dict[str, Any] = tomllib.loads(text)
@@ -262,7 +290,7 @@ def _dotted(line: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _read_file(file: _File, command: str) -> list[_Place]:
+def _read_file(file: _File, command: Command) -> list[_Place]:
     """[common] and the section of `command`, later winning; every section is checked."""
     is_job = file.base is not None
     sections = ["common", *COMMANDS, "host", *(["job"] if is_job else [])]
@@ -270,11 +298,15 @@ def _read_file(file: _File, command: str) -> list[_Place]:
         if name == "job" and not is_job:
             raise ConfigError(f"{file.place(name)}: [job] stands only in a job file, for fetcher run")
         if name in OPTIONS and "toml" in OPTIONS[name].where:
-            raise ConfigError(f"{file.place(name)}: {name}: expected in [common] or [{command}]")
+            raise ConfigError(f"{file.place(name)}: {name}: {_expected_in(OPTIONS[name], command)}")
         if name not in sections:
             raise unknown_key(name, sections, file.place(name), "section")
     read = {name: _read_section(file, name) for name in ("common", *COMMANDS)}
-    return [read["common"], _read_hosts(file), read.get(command, _Place())]
+    return [read["common"], _read_hosts(file), read[command]]
+
+
+def _expected_in(option: Option, command: Command) -> str:
+    return f"expected in [{option.only}]" if option.only else f"expected in [common] or [{command}]"
 
 
 def _read_section(file: _File, section: str) -> _Place:
@@ -283,7 +315,16 @@ def _read_section(file: _File, section: str) -> _Place:
     for key, raw in file.table(section).items():
         where = file.place(section, key)
         if key not in known:
-            raise unknown_key(key, known, where)
+            raise unknown_key(
+                key, (name for name, option in known.items() if option.only in {None, section}), where
+            )
+        if known[key].only not in {None, section}:
+            raise ConfigError(f"{where}: {key}: expected in [{known[key].only}]")
+        if file.is_found and key in NOT_FROM_FOUND_FILE:
+            raise ConfigError(
+                f"{where}: {key}: it names code to run, and this file was found, not named",
+                hint=f"name the file with --config, or give --{key}",
+            )
         place.values[key] = _converted(known[key], raw, f"{where}: {key}", file.base)
         place.origins[key] = f"file {where}"
     return place
@@ -306,7 +347,7 @@ def _read_hosts(file: _File) -> _Place:
     return place
 
 
-def _read_job(file: _File) -> tuple[str, tuple[str, ...], _Place]:
+def _read_job(file: _File) -> tuple[Command, tuple[str, ...], _Place]:
     """The [job] section: its command, its URLs, and its inputs and output as settings."""
     table = file.table("job")
     if not table:
@@ -349,17 +390,38 @@ def describe(effective: Effective) -> list[tuple[str, str, str]]:
     return rows
 
 
-def as_toml(effective: Effective) -> str:
-    """The settings as a TOML file that reads back, the origin of each beside it as a comment."""
+def as_toml(get: Effective, crawl: Effective | None = None) -> str:
+    """The settings as a TOML file that reads back, the origin of each beside it as a comment.
+
+    [common] has those of `get`; [crawl] what is different for a crawl, as far as that is given.
+    """
     lines: list[str] = []
-    rows = describe(effective)
-    for title, is_host in (("[common]", False), ("[host]", True)):
-        wanted = [row for row in rows if row[0].startswith("host.") == is_host]
-        lines += [title] if wanted else []
-        for key, shown, origin in wanted:
+    for section, rows in _sections(get, crawl or get).items():
+        lines += [f"[{section}]"] if rows else []
+        for key, shown, origin in rows:
             text = f"{key.removeprefix('host.')} = {shown}" if shown else f"# {key} is not set"
             lines.append(f"{text:<40} # {origin}")
     return "\n".join(lines) + "\n"
+
+
+def _sections(get: Effective, crawl: Effective) -> dict[str, list[tuple[str, str, str]]]:
+    """The rows of `describe` by the section of a file where each would stand."""
+    sections: dict[str, list[tuple[str, str, str]]] = {"common": [], "get": [], "crawl": [], "host": []}
+    of_crawl = {row[0]: row for row in describe(crawl)}
+    for row in describe(get):
+        key, shown, _ = row
+        if key.startswith("host."):
+            sections["host"].append(row)
+        elif OPTIONS[key].only is not None:
+            if crawl is not get:
+                sections["crawl"].append(of_crawl[key])
+        elif getattr(get.settings, key) == getattr(crawl.settings, key):
+            sections["common"].append(row)
+        else:
+            # What is set in [common] can't be taken back in [crawl].
+            sections["get" if shown and not of_crawl[key][1] else "common"].append(row)
+            sections["crawl"].append(of_crawl[key])
+    return sections
 
 
 def _shown(option: Option, value: Any) -> str:

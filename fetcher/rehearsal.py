@@ -8,22 +8,29 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from fetcher import compose
 from fetcher.directory import RunDirectory
+from fetcher.engine.settler import RECORDED
 from fetcher.frontiers.state import read_state
 from fetcher.model import Added, Job, Outcome, Record
 from fetcher.ports import Source
-from fetcher.settings import Settings
+from fetcher.settings import Command, Settings
 
 _AT_ONCE = 1000
 
 
-async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable[[Job], None]) -> Added:
+async def rehearse(
+    settings: Settings, sources: Sequence[Source], show: Callable[[Job], None], command: Command = "get"
+) -> Added:
     """Read the sources and `show` every job that a run would fetch or refuse, named as it would be.
 
     Returns what the state made of the list. Nothing is written but a copy of the state, in the
-    system's temporary folder, and that is removed. Raises `ConfigError` and `StorageError`.
+    system's temporary folder, and that is removed. Of a crawl, what its robots.txt would refuse is shown too,
+    because nobody is asked. Raises `ConfigError` and `StorageError`.
     """
+    settings = msgspec.structs.replace(settings, no_robots=True)
     directory = RunDirectory(Path(settings.output))
     compose.make_policies(settings, {})
     intake = compose.make_intake(settings)
@@ -36,7 +43,7 @@ async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable
             _copy_state(directory.state, copy / "state.db")
         store = compose.make_store(settings, directory)
         stack.push_async_callback(store.aclose)
-        frontier = compose.make_frontier(settings, copy / "state.db", copy / "results.jsonl", store, "get")
+        frontier = compose.make_frontier(settings, copy / "state.db", copy / "results.jsonl", store, command)
         stack.push_async_callback(frontier.aclose, complete=False)
         await frontier.open()
         for source in sources:
@@ -44,7 +51,8 @@ async def rehearse(settings: Settings, sources: Sequence[Source], show: Callable
                 _sum_up(total, await frontier.add([intake.job_of(entry) for entry in entries]))
         while jobs := await frontier.claim(_AT_ONCE, per_host=_AT_ONCE, now=0.0):
             for job in jobs:
-                show(job)
+                if job.kind in RECORDED:
+                    show(job)
             await frontier.settle([Outcome(job=job, record=Record(url="", state="refused")) for job in jobs])
     return total
 

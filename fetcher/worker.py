@@ -111,6 +111,15 @@ class WorkerProcess:
             self._rules = compose.make_rules(
                 settings, self._clock, parts=directory.parts, executor=executor, divided_by=self._charge.count
             )
+            reader = compose.make_reader(
+                settings,
+                self._charge.command,
+                root=directory.root,
+                divided_by=self._charge.count,
+                notice=lambda level, text: self._channel.send(msg.encode(msg.Said(level, text))),
+            )
+            if reader is not None:
+                stack.push_async_callback(reader.aclose)
             self._frontier = ParentFrontier(self._channel.send, self._load)
             self._crew = crew = LocalCrew(
                 self._plan,
@@ -120,6 +129,7 @@ class WorkerProcess:
                     store=store,
                     clock=self._clock,
                     observers=[_Voice(self._channel)],
+                    reader=reader,
                 ),
                 self._policies,
                 self._rules,

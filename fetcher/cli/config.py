@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fetcher.cli.options import SettingsCommand, given, settings_options
+from fetcher.settings import OPTIONS
 
 
 @click.command("config", cls=SettingsCommand, epilog="Example: fetcher config --concurrency 16")
@@ -16,10 +17,15 @@ from fetcher.cli.options import SettingsCommand, given, settings_options
 def command(**params: Any) -> int:
     """Show what a run would use here: defaults, fetcher.toml, environment, options.
 
-    The output is TOML, each value with its origin; passwords are masked.
+    The output is TOML, each value with its origin; passwords are masked. What is different for a crawl
+    stands in its own section.
     """
     from fetcher import config
 
-    effective = config.load("get", flags=given(params), environ=os.environ, found=config.find(Path()))
-    click.echo(config.as_toml(effective), nl=False)
+    flags = given(params)
+    of_get = {key: value for key, value in flags.items() if OPTIONS[key].is_for("get")}
+    found = config.find(Path())
+    get = config.load("get", flags=of_get, environ=os.environ, found=found)
+    crawl = config.load("crawl", flags=flags, environ=os.environ, found=found)
+    click.echo(config.as_toml(get, crawl), nl=False)
     return 0

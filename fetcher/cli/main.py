@@ -21,6 +21,8 @@ from fetcher.errors import ConfigError, DirectoryInUse, FetcherError, StorageErr
 
 COMMANDS = {
     "get": "download a batch of URLs",
+    "crawl": "follow links from a few URLs",
+    "compare": "the same work on every concurrency model, side by side",
     "run": "run the job that a TOML file describes",
     "status": "what a run directory holds",
     "config": "the effective settings and where each came from",

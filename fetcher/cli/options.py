@@ -1,7 +1,8 @@
 """Click options made from the table of settings.
 
 Invariant: click reads no value. What was given stays text, so that flags are parsed by the same kinds,
-with the same messages, as a file or the environment; what was not given is absent from `given`.
+with the same messages, as a file or the environment; what was not given is absent from `given`. A setting
+of one command only is an unknown option of another.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from typing import Any, TypeVar
 
 import click
 
-from fetcher.settings import GROUPS, OPTIONS, Option
+from fetcher.settings import GROUPS, OPTIONS, Command, Option
 
 F = TypeVar("F", bound="Callable[..., Any] | click.Command")
 
 
 class SettingOption(click.Option):
-    """One setting as an option. A flag has a `--no-` form, which the help does not list."""
+    """One setting as an option of a command. A flag has a form that turns it off, which no help lists."""
 
-    def __init__(self, setting: Option) -> None:
+    def __init__(self, setting: Option, command: Command | None = None, *, is_hidden: bool = False) -> None:
         names = [setting.flag, *([setting.short] if setting.short else [])]
         attributes: dict[str, Any] = {"metavar": setting.metavar, "multiple": setting.kind.is_repeatable}
         if setting.is_flag:
-            names[0] += f"/--no-{setting.flag[2:]}"
+            names[0] += f"/{setting.flag_off}"
             attributes = {"is_flag": True}
-        default = f" [default: {setting.default_text}]" if setting.default_text else ""
+        default = setting.default_for(command)
+        text = f"{setting.help} [default: {default}]" if default else setting.help
         super().__init__(
-            [setting.key, *names], default=None, help=setting.help + default, type=None, **attributes
+            [setting.key, *names], default=None, help=text, type=None, hidden=is_hidden, **attributes
         )
         self.setting = setting
 
@@ -54,22 +56,35 @@ class SettingsCommand(click.Command):
                     formatter.write_dl(records, col_max=32)
 
 
-def settings_options(*, groups: Collection[str] = GROUPS, without: Collection[str] = ()) -> Callable[[F], F]:
-    """A decorator that adds the settings of `groups`, but those `without`, to a click command."""
+def settings_options(
+    command: Command | None = None,
+    *,
+    groups: Collection[str] = GROUPS,
+    without: Collection[str] = (),
+    hidden: Collection[str] = (),
+) -> Callable[[F], F]:
+    """A decorator that adds the settings of `groups`, but those `without`, to a click command.
 
-    def decorate(command: F) -> F:
-        chosen = [
-            option
+    Only those that `command` takes, with its defaults; without one, those of all commands. `hidden` ones
+    are understood, and no help lists them.
+    """
+
+    def decorate(decorated: F) -> F:
+        options = [
+            SettingOption(option, command, is_hidden=option.key in hidden)
             for option in OPTIONS.values()
-            if "cli" in option.where and option.group in groups and option.key not in without
+            if "cli" in option.where
+            and option.is_for(command)
+            and option.group in groups
+            and option.key not in without
         ]
-        if isinstance(command, click.Command):
-            command.params += [SettingOption(option) for option in chosen]
+        if isinstance(decorated, click.Command):
+            decorated.params += options
         else:
             # As click.option does: a command reads the list backwards.
-            params = command.__dict__.setdefault("__click_params__", [])
-            params += [SettingOption(option) for option in reversed(chosen)]
-        return command
+            params = decorated.__dict__.setdefault("__click_params__", [])
+            params += reversed(options)
+        return decorated
 
     return decorate
 

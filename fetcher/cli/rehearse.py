@@ -1,4 +1,4 @@
-"""`fetcher get --dry-run`: read, check, name and count; fetch nothing and write nothing."""
+"""`--dry-run`: read, check, name and count; fetch nothing and write nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fetcher.observers.figures import plural
 from fetcher.observers.lines import shown
 from fetcher.ports import Source
 from fetcher.rehearsal import rehearse
-from fetcher.settings import Settings
+from fetcher.settings import Command, Settings
 
 _MOST_REFUSED = 20
 
 
-def run_rehearsal(settings: Settings, sources: Sequence[Source]) -> int:
+def run_rehearsal(settings: Settings, sources: Sequence[Source], command: Command) -> int:
     """Print `path<TAB>URL` of what would be fetched on standard output, and the count of it after."""
     refused: list[Job] = []
     found = Counter({"to fetch": 0, "refused": 0})
@@ -32,7 +32,7 @@ def run_rehearsal(settings: Settings, sources: Sequence[Source]) -> int:
         if not settings.quiet:
             print(f"{shown(job.path or '-')}\t{shown(job.url)}")
 
-    added = run_loop(rehearse(settings, sources, show))
+    added = run_loop(rehearse(settings, sources, show, command))
     for job in refused:
         assert job.refusal is not None
         where = f"{job.source}:{job.line}: " if job.source else ""

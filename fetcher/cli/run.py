@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def command(job: Path, **params: Any) -> int:
     Paths in the file are relative to it. No fetcher.toml is read.
     """
     from fetcher import config
-    from fetcher.cli.get import run_get
+    from fetcher.cli.batch import run_batch
 
     loaded = config.load_job(job, flags=given(params), environ=os.environ)
-    return run_get(loaded.effective.settings, loaded.urls, ["fetcher", *sys.argv[1:]])
+    return run_batch(loaded.effective.settings, loaded.urls, command=loaded.command)

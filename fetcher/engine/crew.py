@@ -23,6 +23,7 @@ from fetcher.model import Job, Outcome
 
 LEAST_WINDOW = 1024
 LEAST_PER_HOST = 32
+MOST_DELAY_S = 60.0  # longer ones are clamped, as `policy.robots` does
 _LONGEST_HOLD_S = 3600.0  # of one that outlived its session: a clock that jumped must not stretch it
 
 
@@ -120,13 +121,22 @@ class LocalCrew:
         for job in jobs:
             fetch = begin_fetch(job)
             if job.crawl_delay_s:
-                scheduler.slow_down(job.host, job.crawl_delay_s)
+                self._slow_down(job)
             wait_s = job.not_before - utc
             if wait_s > 0:
                 scheduler.defer(fetch, now + min(wait_s, _LONGEST_HOLD_S))
             else:
                 fetches.append(fetch)
         scheduler.push(fetches)
+
+    def _slow_down(self, job: Job) -> None:
+        """Do as the host's robots.txt asks, within reason."""
+        self._scheduler.slow_down(job.host, job.crawl_delay_s)
+        if job.crawl_delay_s >= MOST_DELAY_S:
+            text = (
+                f"{job.host} asks for {MOST_DELAY_S:g} s or more between requests; it gets {MOST_DELAY_S:g} s"
+            )
+            self._context.notice_once("info", text)
 
     def settled(self, batch: Sequence[Outcome]) -> None:
         """These outcomes are safe: more may be fetched."""

@@ -18,7 +18,7 @@ from fetcher.engine.feeder import Feeder
 from fetcher.engine.intake import Intake
 from fetcher.engine.ledger import Ledger
 from fetcher.engine.plan import Plan
-from fetcher.engine.settler import LINGER_S, RECORDED, Settler
+from fetcher.engine.settler import LINGER_S, Settler
 from fetcher.errors import ConfigError, FetcherError
 from fetcher.events import Notice, RunEnded, RunStarted, Snapshot
 from fetcher.model import Added, Counts, Job, Outcome, Summary
@@ -35,7 +35,6 @@ class Run:
     called for each one that the consumer took. `review` may keep an outcome before it is settled, and
     gives it back by `reviewed`: so a crawl's consumer adds links to a page. `free_bytes` tells how much
     the disk has left.
-    `encodes` is off where the crew gives each outcome with its line.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Run:
         deliver: Callable[[Outcome], None] | None = None,
         review: Callable[[Outcome], bool] | None = None,
         free_bytes: Callable[[], int] | None = None,
-        encodes: bool = True,
     ) -> None:
         self._plan = plan
         self._crew = crew
@@ -56,7 +54,6 @@ class Run:
         self._deliver = deliver
         self._review = review
         self._free_bytes = free_bytes
-        self._encodes = encodes and ledger.frontier.is_durable
         self._intake = intake
         self._cap = crew.per_host
         self._loads: Counter[str] = Counter()  # claimed and not settled, by host
@@ -211,7 +208,7 @@ class Run:
             ledger,
             self._on_settled,
             linger_s=LINGER_S if ledger.frontier.is_durable else 0.0,
-            encodes=self._encodes,
+            encodes=ledger.frontier.is_durable,
         )
         self._settler = settler
         ledger.settle = settler.put if self._review is None else self._settle_reviewed
@@ -335,7 +332,7 @@ class Run:
         for outcome in batch:
             if outcome.deferral is not None:
                 continue
-            ended += outcome.job.kind in RECORDED
+            ended += outcome.job.kind != "robots"  # which no list and no page holds
             host = outcome.job.host
             if host:
                 load = loads[host] - 1

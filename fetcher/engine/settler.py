@@ -106,7 +106,9 @@ class Settler:
                 await self._store(batch)
             if self._encodes:
                 for outcome in batch:
-                    if outcome.record is not None and outcome.job.kind in RECORDED:
+                    if outcome.record is None or outcome.job.kind not in RECORDED:
+                        continue
+                    if not outcome.line:  # a worker process has sent it along
                         outcome.line = encode_record(outcome.record)
             discovered = await ledger.frontier.settle(batch)
         except BaseException:

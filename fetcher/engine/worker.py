@@ -292,6 +292,11 @@ class Worker:
         utc = now + context.utc_offset
         record = context.recorder.record(fetch, "done", utc, response=response)
         record.wire_bytes, record.redirects, record.completeness = body.wire_bytes, [to], "none"
+        own = fetch.job.target
+        if fetch.job.parent is None and own is not None and not to.startswith(f"{own.scheme}://{own.name}"):
+            context.emit(
+                Notice("info", f"{visible(own.url)} leads to another host, which --scope may leave out")
+            )
         links = [Link(to, "redirect")]
         context.settle(Outcome(job=fetch.job, record=record, history=fetch.history, links=links))
 
@@ -395,7 +400,8 @@ class Worker:
         context = self._context
         if fetch.job.kind == "robots":
             body.discard()
-            context.settle(Outcome(job=fetch.job, fault=0 if response is None else response.status))
+            status = 0 if response is None else response.status
+            context.settle(Outcome(job=fetch.job, fault=status, error=FetcherError(message)))
             return
         utc = now + context.utc_offset
         record = context.recorder.record(

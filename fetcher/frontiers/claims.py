@@ -14,12 +14,14 @@ from __future__ import annotations
 import itertools
 import operator
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from fetcher.frontiers.labels import Labels
+from fetcher.frontiers.rows import kind_of
+from fetcher.frontiers.seeds import Seeds
 from fetcher.model import Extra, Job, Known, Target, Wait
 
 _PAST_HOST = """SELECT host, id FROM url WHERE state = 0 AND rank = ? AND host > ?
@@ -29,6 +31,10 @@ _OF_HOST = "SELECT id FROM url WHERE state = 0 AND rank = ? AND host = ? AND id 
 _ROWS = """SELECT json_group_array(json_array(id, rank, url, given, host, source, line, parent, depth, extra,
  attempts, waited, not_before, history, path, is_foreign, error, bytes, hex(sha256), etag, last_modified))
  FROM (SELECT value AS number FROM json_each(?)) AS chosen CROSS JOIN url ON url.id = chosen.number"""
+_ROWS_OF_CRAWL = _ROWS.replace("last_modified))", "last_modified, kinds, hops, claimed))")
+_UNBUDGETED = """SELECT id, host, rank FROM url INDEXED BY url_unbudgeted
+ WHERE state = 0 AND (claimed <> 0 OR kinds = 2) AND id > ? AND (claimed > 0 OR kinds = 2)
+ ORDER BY id LIMIT 500"""
 _FIRST_RANK = "SELECT min(rank) FROM url WHERE state = 0"
 _NEXT_RANK = """SELECT rank FROM url WHERE state = 0 AND rank > ?
  AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY rank LIMIT 1"""
@@ -47,11 +53,25 @@ _host_of = operator.itemgetter(0)
 
 
 class Claims:
-    """Claims rows of the state and makes jobs of them. Used in the frontier's lane only."""
+    """Claims rows of the state and makes jobs of them. Used in the frontier's lane only.
 
-    def __init__(self, db: sqlite3.Connection, labels: Labels) -> None:
+    `seeds` are those of a crawl, None for `get`. `suspected` (id, host, rank) comes first.
+    """
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        labels: Labels,
+        seeds: Seeds | None = None,
+        suspected: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
         self._db = db
         self._labels = labels
+        self._seeds = seeds
+        self._rows = _ROWS if seeds is None else _ROWS_OF_CRAWL
+        self._suspected = list(suspected)
+        self._suspects = {row[0] for row in suspected}
+        self.counted: set[int] = set()  # of those held: the ones that an earlier claim has counted
         self._held: dict[int, dict[int, int]] = {}  # host: id: rank
         self._last: dict[tuple[int, int], int] = {}  # (rank, host): the last id claimed
         self._turn: dict[int, int] = {}  # rank: the host that was served last
@@ -70,6 +90,8 @@ class Claims:
             if len(remembered) > _MOST_REMEMBERED:
                 remembered.clear()
         chosen: list[int] = []
+        if self._suspected:
+            chosen = self._of(self._suspected, limit, per_host)
         rank = self._db.execute(_FIRST_RANK).fetchone()[0]
         while rank is not None and len(chosen) < limit:
             share = max(_LEAST_SHARE, limit // max(1, self._hosts_met.get(rank, 1)))
@@ -77,10 +99,45 @@ class Claims:
                 share *= 2
             if len(chosen) < limit:
                 rank = self._next_rank(rank)
+        return self._jobs(chosen)
+
+    def claim_unbudgeted(self, limit: int, per_host: int) -> list[Job]:
+        """Like `claim`, of what is no page, or was counted as one before."""
+        chosen: list[int] = []
+        last = 0
+        while len(chosen) < limit and (rows := self._db.execute(_UNBUDGETED, (last,)).fetchall()):
+            last = rows[-1][0]
+            chosen += self._of(rows, limit - len(chosen), per_host)
+        return self._jobs(chosen)
+
+    def _jobs(self, chosen: list[int]) -> list[Job]:
         if not chosen:
             return []
-        rows = self._db.execute(_ROWS, (_encode(chosen).decode(),)).fetchone()[0]
-        return [self._job(row) for row in _decode_rows(rows)]
+        rows = self._db.execute(self._rows, (_encode(chosen).decode(),)).fetchone()[0]
+        jobs = [self._job(row) for row in _decode_rows(rows)]
+        if self._suspects:
+            for job in jobs:
+                job.was_claimed = job.id in self._suspects
+        return jobs
+
+    def _of(self, rows: list[tuple[int, int, int]], limit: int, per_host: int) -> list[int]:
+        """Claim up to `limit` of these rows (id, host, rank); those of full hosts stay in the list."""
+        chosen: list[int] = []
+        left = []
+        for row in rows:
+            number, host, rank = row
+            held = self._held.setdefault(host, {})
+            if number in held:
+                continue
+            if len(chosen) >= limit or (host and len(held) >= per_host):
+                left.append(row)
+                continue
+            held[number] = rank
+            chosen.append(number)
+            if host and len(held) >= per_host:
+                self._full.add(host)
+        rows[:] = left
+        return chosen
 
     def release(self, job: Job) -> None:
         """The job was settled as final."""
@@ -89,6 +146,9 @@ class Claims:
         held = self._held[host]
         rank = held.pop(job.id)
         self._full.discard(host)
+        if self._seeds is not None:
+            self.counted.discard(job.id)
+        self._suspects.discard(job.id)
         if not held:
             del self._held[host]
             self._last.pop((rank, host), None)
@@ -183,7 +243,7 @@ class Claims:
         (
             number, rank, url, given, host, source, line, parent, depth, extra, attempts, waited, not_before,
             history, path, is_foreign, error, size, sha256, etag, last_modified,
-        ) = row  # fmt: skip
+        ) = row if self._seeds is None else row[:-3]  # fmt: skip
         target = None
         if host:
             name, port, label = self._labels.parts(host)
@@ -212,4 +272,18 @@ class Claims:
         if error and not host:
             slug, _, message = error.partition("\n")
             job.refusal = slug, message
+        if self._seeds is not None:
+            self._add_place(job, parent, *row[-3:])
         return job
+
+    def _add_place(self, job: Job, parent: str | None, kinds: int, hops: int, claimed: int) -> None:
+        """What a job of a crawl has beyond one of `get`."""
+        assert self._seeds is not None
+        job.parent = parent  # the target of a seed's redirect has one, at depth 0
+        job.kind = kind_of(kinds)
+        job.hops = hops
+        if job.target is not None:
+            job.is_listed = self._seeds.lists(job.target)
+            job.is_named = self._seeds.names(job.target)
+        if claimed > 0:
+            self.counted.add(job.id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from fetcher.model import Target
+
 _MOST_CACHED = 20_000
 
 
@@ -37,6 +39,11 @@ class Labels:
                 self._parts.clear()
             parts = self._parts[number] = name.strip("[]"), int(port), label
         return parts
+
+    def target(self, url: str, number: int) -> Target:
+        """The URL of a row on the host of that number, taken apart again."""
+        name, port, label = self.parts(number)
+        return Target(url, "https" if url[4] == "s" else "http", name, port, label)
 
     def source(self, name: str) -> int:
         """The number of a source, given if it is new."""

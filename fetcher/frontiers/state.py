@@ -41,6 +41,34 @@ CREATE INDEX url_pending ON url (rank, host, id) WHERE state = 0;
 CREATE TABLE name (fold INTEGER PRIMARY KEY, url INTEGER NOT NULL);  -- url 0: a directory
 """
 
+# A crawl's own, so that the rows of `get` stay as lean as they are.
+_CREATE_CRAWL = (
+    # All that it was found as: 1 page, 2 asset, 4 sitemap.
+    "ALTER TABLE url ADD COLUMN kinds INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE url ADD COLUMN hops INTEGER NOT NULL DEFAULT 0",  # redirects and canonicals that led to it
+    # The session that claimed it last; negative where that did not count as a page. 0: none since a refresh.
+    "ALTER TABLE url ADD COLUMN claimed INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX url_unbudgeted ON url (id) WHERE state = 0 AND (claimed <> 0 OR kinds = 2)",
+    "CREATE TABLE seed (url INTEGER PRIMARY KEY)",
+    "CREATE TABLE links (url INTEGER PRIMARY KEY, edges BLOB NOT NULL)",
+    "CREATE TABLE tally (key INTEGER PRIMARY KEY, used INTEGER NOT NULL)",
+    "CREATE TABLE robots (origin TEXT PRIMARY KEY, fetched REAL NOT NULL, text BLOB NOT NULL)",
+)
+
+
+def extend_for_crawl(connection: sqlite3.Connection) -> None:
+    """Give a state what a crawl needs, if it has not got it; in the transaction under way."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'links'").fetchone() is None:
+        for statement in _CREATE_CRAWL:
+            connection.execute(statement)
+
+
+def open_memory() -> sqlite3.Connection:
+    """A state that ends with its connection."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _create(connection)
+    return connection
+
 
 def open_state(path: Path, *, fsync: bool) -> sqlite3.Connection:
     """Open or create the state at `path`, mode 0600.

@@ -19,7 +19,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fetcher.errors import WorkerDied
+from fetcher.errors import FetcherError, WorkerDied
 from fetcher.events import Event, HostHeld, Notice, Retrying
 from fetcher.model import Job, Outcome, Record
 from fetcher.ports import Frontier
@@ -301,6 +301,7 @@ class Fleet:
                 data=ended.data,
                 robots=ended.robots,
                 fault=ended.fault,
+                error=FetcherError(ended.message) if record is None and ended.message else None,
             )
         )
 

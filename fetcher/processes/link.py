@@ -82,6 +82,7 @@ def _ended(outcome: Outcome) -> Ended:
     if record is None:
         return Ended(
             id=job.id,
+            message=None if outcome.error is None else outcome.error.message,
             waited_s=job.waited_s,
             deferral=outcome.deferral,
             links=links,

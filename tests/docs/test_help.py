@@ -11,10 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from fetcher.cli.main import COMMANDS, cli
-from fetcher.settings import GROUPS, OPTIONS, Option
+from fetcher.settings import CRAWLING, GROUPS, OPTIONS, Command, Option
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 SHOWN = [option for option in OPTIONS.values() if "cli" in option.where]
+# What the help of a command does not list: its own reasons, beside those of another command only.
+UNLISTED = {"get": set(), "crawl": {"output_file"}, "run": {"config"}, "config": set()}
+COMMAND_OF: dict[str, Command | None] = {"get": "get", "crawl": "crawl", "run": None, "config": None}
 
 
 def help_of(*words: str) -> str:
@@ -37,9 +40,11 @@ def words_of(option: Option) -> str:
 
 def row_of(option: Option) -> str:
     """The row of README's table."""
-    default = "off" if option.is_flag else option.default_text
+    default = "off" if option.is_flag else option.default_for("get")
     if default and option.shown is None and not option.is_flag:
         default = f"`{default}`"
+        if (other := option.default_for("crawl")) != option.default_for("get"):
+            default += f" (`crawl`: `{other}`)"
     cells = f"`{words_of(option)}`".replace("|", "\\|"), default, option.help
     return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
@@ -68,27 +73,48 @@ def test_every_option_of_every_command_says_what_it_does(name: str) -> None:
             assert param.help, param.name
 
 
-@pytest.mark.parametrize("name", ["get", "run", "config"])
+def listed(name: str) -> list[Option]:
+    command = COMMAND_OF[name]
+    return [option for option in SHOWN if option.is_for(command) and option.key not in UNLISTED[name]]
+
+
+@pytest.mark.parametrize("name", COMMAND_OF)
 def test_every_setting_stands_in_the_help_once_with_its_default(name: str) -> None:
     text = help_of(name)
     for option in SHOWN:
         lines = re.findall(rf"^ +{re.escape(words_of(option))}(?:  +|\n +)(.*)$", text, re.MULTILINE)
-        expected = f"{option.help} [default: {option.default_text}]" if option.default_text else option.help
-        assert lines == ([] if (name, option.key) == ("run", "config") else [expected]), option.key
+        default = option.default_for(COMMAND_OF[name])
+        expected = f"{option.help} [default: {default}]" if default else option.help
+        assert lines == ([expected] if option in listed(name) else []), option.key
 
 
-def test_the_help_has_the_settings_under_their_headings() -> None:
-    text = help_of("get")
-    places = [text.index(f"\n{group}:\n") for group in GROUPS]
+@pytest.mark.parametrize("name", COMMAND_OF)
+def test_the_help_has_the_settings_under_their_headings(name: str) -> None:
+    text = help_of(name)
+    groups = [group for group in GROUPS if name != "get" or group != CRAWLING]
+    places = [text.index(f"\n{group}:\n") for group in groups]
     assert places == sorted(places)
-    for option in SHOWN:
+    for option in listed(name):
         heading = max(place for place in places if place < text.index(f" {words_of(option)}\n".rstrip()))
-        assert GROUPS[places.index(heading)] == option.group, option.key
+        assert groups[places.index(heading)] == option.group, option.key
 
 
-def test_the_help_knows_no_option_that_is_not_in_the_table() -> None:
-    flags = set(re.findall(r"^ +(?:-\w, |    )(--[a-z0-9-]+)", help_of("get"), re.MULTILINE))
-    assert flags - {"--help"} == {option.flag for option in SHOWN}
+@pytest.mark.parametrize("name", COMMAND_OF)
+def test_the_help_knows_no_option_that_is_not_in_the_table(name: str) -> None:
+    flags = set(re.findall(r"^ +(?:-\w, |    )(--[a-z0-9-]+)", help_of(name), re.MULTILINE))
+    assert flags - {"--help"} == {option.flag for option in listed(name)}
+
+
+@pytest.mark.parametrize("name", COMMAND_OF)
+def test_every_flag_can_be_turned_off_as_readme_says(name: str) -> None:
+    for option in listed(name):
+        if option.is_flag:
+            context = command_named(name).make_context(
+                name, [option.flag, option.flag_off, *["x"] * (name == "run")]
+            )
+            assert context.params[option.key] is False
+            said = "`--robots`" if option.key == "no_robots" else "`--no-`"
+            assert said in README
 
 
 def test_readmes_table_has_exactly_the_options_with_their_defaults() -> None:

@@ -66,6 +66,10 @@ def test_what_was_given_stays_text_for_the_settings_to_judge() -> None:
         (["--proxy", ""], "proxy", ""),
         (["--no-proxy", "*"], "no_proxy", "*"),
         (["--no-overwrite"], "overwrite", False),
+        (["--no-robots"], "no_robots", True),
+        (["--robots"], "no_robots", False),
+        (["--include", "a,b", "--include", "c"], "include", ("a,b", "c")),
+        (["--ignore", "meta,canonical"], "ignore", "meta,canonical"),
     ],
 )
 def test_short_forms_and_values_are_those_of_the_contract(args: list[str], key: str, value: object) -> None:
@@ -81,11 +85,13 @@ def test_every_setting_of_the_command_line_is_an_option_that_config_takes() -> N
         "private_addresses": "deny",
     }
     samples |= {"header": "A: b", "resolve": "a:1:127.0.0.1", "retry_on": "429", "rate": "1/s", "user": "a:b"}
+    samples |= {"scope": "any", "ignore": "meta", "parser": "pages:read", "offload": "threads"}
     for key, option in CLI_OPTIONS.items():
         flags = run(option.flag) if option.is_flag else run(option.flag, samples.get(key, "1"))
         assert flags.keys() == {key}
         if key not in {"config", "backend"}:
-            assert load("get", flags=flags, environ={}).origins[key] == f"flag {option.flag}"
+            origins = load(option.only or "get", flags=flags, environ={}).origins
+            assert origins[key] == f"flag {option.flag}"
 
 
 def test_the_help_has_every_option_once_with_its_default(help_text: str) -> None:
@@ -98,8 +104,8 @@ def test_the_help_has_every_option_once_with_its_default(help_text: str) -> None
         ]
         assert len(lines) == 1, option.key
         assert option.help in lines[0] or option.help in help_text
-        if option.default_text:
-            assert f"{option.help} [default: {option.default_text}]" in help_text
+        if default := option.default_for(None):
+            assert f"{option.help} [default: {default}]" in help_text
 
 
 def test_the_help_groups_the_options_under_their_headings(help_text: str) -> None:
@@ -129,6 +135,31 @@ def test_a_command_may_take_some_of_the_settings_only() -> None:
     assert names == [
         key for key, option in CLI_OPTIONS.items() if option.group == REPORTING and key != "config"
     ]
+
+
+def test_a_command_has_its_own_settings_with_its_own_defaults() -> None:
+    shown = {}
+    for name in ("get", "crawl"):
+        made = settings_options(name, hidden=["output_file"])(SettingsCommand(name))
+        result = CliRunner().invoke(made, ["--help"], terminal_width=200)
+        shown[name] = " ".join(result.output.split())
+        assert "--output-file" not in shown[name]
+        given_params = made.make_context(name, ["-O", "x"]).params
+        assert given(given_params) == {"output_file": "x"}, "what is hidden is understood"
+    assert "--depth" not in shown["get"]
+    assert "to one host [default: 8]" in shown["get"]
+    assert "from a seed to a page [default: 5]" in shown["crawl"]
+    assert "to one host [default: 4]" in shown["crawl"]
+
+
+def test_a_setting_of_another_command_is_an_unknown_option() -> None:
+    made = settings_options("get")(SettingsCommand("get"))
+    for option in CLI_OPTIONS.values():
+        if option.only == "crawl":
+            result = CliRunner().invoke(made, [option.flag])
+            assert result.exit_code == 2
+            assert "No such option" in result.output
+            assert option.flag in result.output
 
 
 def test_a_finished_command_can_be_decorated_too() -> None:

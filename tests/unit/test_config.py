@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fetcher.config import Effective, as_toml, describe, find, load, load_job
 from fetcher.errors import ConfigError
-from fetcher.settings import DEFAULTS, OPTIONS, HostSettings, make
+from fetcher.settings import CRAWL_DEFAULTS, DEFAULTS, OPTIONS, HostSettings, make
 
 Write = Callable[..., Path]
 
@@ -31,6 +31,10 @@ def write(tmp_path: Path) -> Write:
 
 def read(path: Path | None = None, *, environ: dict[str, str] | None = None, **flags: Any) -> Effective:
     return load("get", flags=flags, environ=environ or {}, config_path=path)
+
+
+def read_crawl(path: Path | None = None, *, environ: dict[str, str] | None = None, **flags: Any) -> Effective:
+    return load("crawl", flags=flags, environ=environ or {}, config_path=path)
 
 
 def refusal(path: Path) -> str:
@@ -104,6 +108,87 @@ def test_a_file_is_found_by_its_name(tmp_path: Path, write: Write) -> None:
     assert find(tmp_path) == path
 
 
+# --- what differs by command ---
+
+
+def test_a_crawl_has_defaults_of_its_own_and_they_are_defaults() -> None:
+    effective = read_crawl()
+    assert effective.settings == CRAWL_DEFAULTS
+    assert set(effective.origins.values()) == {"default"}
+
+
+@pytest.mark.parametrize("text", ["[common]\nper_host = 8\n", "[crawl]\nper_host = 8\n"])
+def test_what_is_chosen_for_a_crawl_stands_even_if_it_is_the_default_elsewhere(
+    write: Write, text: str
+) -> None:
+    settings = read_crawl(write(text)).settings
+    assert (settings.per_host, settings.timeout) == (8, 120)
+    assert read_crawl(environ={"FETCHER_PER_HOST": "8"}, timeout="none").settings.timeout is None
+
+
+def test_each_command_reads_its_own_section_over_the_common_one(write: Write) -> None:
+    path = write(
+        "[common]\nretries = 1\n[get]\nretries = 2\n[crawl]\nretries = 4\ndepth = 2\nignore = 'meta'\n"
+    )
+    get, crawl = read(path), read_crawl(path)
+    assert (get.settings.retries, get.settings.depth) == (2, DEFAULTS.depth)
+    assert (crawl.settings.retries, crawl.settings.depth, crawl.settings.ignore) == (4, 2, {"meta"})
+    assert crawl.origins["depth"] == f"file {path}:7"
+    assert get.origins["depth"] == "default"
+
+
+def test_a_variable_of_a_crawl_is_known_to_all_and_used_by_crawls() -> None:
+    environ = {"FETCHER_DEPTH": "2", "FETCHER_EXCLUDE": "a,b\n\\.pdf$\n", "FETCHER_NO_ROBOTS": "1"}
+    settings = read_crawl(environ=environ).settings
+    assert (settings.depth, settings.exclude, settings.no_robots) == (2, ("a,b", r"\.pdf$"), True)
+    assert read(environ=environ).settings == DEFAULTS
+    assert read(environ=environ).origins["depth"] == "default"
+    with pytest.raises(ConfigError, match=r"^FETCHER_DEPTH: depth: expected a whole number"):
+        read(environ={"FETCHER_DEPTH": "deep"})
+    with pytest.raises(ConfigError, match=r"^FETCHER_INCLUDE: include: bad pattern '\[': missing \]: \[$"):
+        read(environ={"FETCHER_INCLUDE": "["})
+
+
+def test_a_flag_of_a_crawl_is_refused_by_another_command() -> None:
+    assert read_crawl(depth="2").settings.depth == 2
+    with pytest.raises(ConfigError) as caught:
+        read(depth="2")
+    assert caught.value.message == "--depth: only crawl takes it, and the command is get"
+    assert caught.value.hint == "leave it out, or see fetcher crawl --help"
+
+
+def test_a_bad_pattern_of_a_flag_is_named_with_what_is_wrong_in_it() -> None:
+    assert read_crawl(include=("/a/", "b$")).settings.include == ("/a/", "b$")
+    with pytest.raises(ConfigError, match=r"^--include: bad pattern 'b\)': unexpected \): b\)$"):
+        read_crawl(include=("/a/", "b)"))
+
+
+@pytest.mark.parametrize("section", ["common", "get", "crawl"])
+def test_a_parser_is_taken_from_a_file_that_was_named_and_from_no_other(write: Write, section: str) -> None:
+    path = write(f'[{section}]\n\nparser = "pages:read"\n')
+    command = "crawl" if section == "crawl" else "get"
+    for named in (
+        load(command, flags={}, environ={}, config_path=path, found=path),
+        load(command, flags={"config": str(path)}, environ={}, found=path),
+        load(command, flags={}, environ={"FETCHER_CONFIG": str(path)}, found=path),
+        load(command, flags={"parser": "pages:read"}, environ={}),
+    ):
+        assert named.settings.parser == "pages:read"
+    with pytest.raises(ConfigError) as caught:
+        load("get", flags={}, environ={}, found=path)
+    assert (
+        caught.value.message == f"{path}:3: parser: it names code to run, and this file was found, not named"
+    )
+    assert caught.value.hint == "name the file with --config, or give --parser"
+
+
+def test_what_a_found_file_says_of_the_parser_but_not_which_is_taken(write: Write) -> None:
+    path = write('[common]\noffload = "processes"\nparser_workers = 2\nparser_memory = "1G"\n')
+    settings = load("get", flags={"parser": "pages:read"}, environ={}, found=path).settings
+    assert (settings.parser, settings.offload, settings.parser_workers) == ("pages:read", "processes", 2)
+    assert settings.parser_memory == 1024**3
+
+
 # --- the environment ---
 
 
@@ -172,7 +257,21 @@ def test_data_comes_from_a_file_as_in_curl(write: Write) -> None:
         ),
         ("get.retries = [1]\n", "fetcher.toml:1: retries: expected a whole number from 0 to 1000, got [1]"),
         ("[gett]\n", "fetcher.toml:1: unknown section gett; did you mean get?"),
-        ("[crawl]\n", "fetcher.toml:1: unknown section crawl"),
+        ("[crwal]\n", "fetcher.toml:1: unknown section crwal; did you mean crawl?"),
+        ("[common]\n\ndepth = 3\n", "fetcher.toml:3: depth: expected in [crawl]"),
+        ("[get]\ninclude = 'x'\n", "fetcher.toml:2: include: expected in [crawl]"),
+        ("depth = 3\n", "fetcher.toml:1: depth: expected in [crawl]"),
+        ("[get]\nscop = 'any'\n", "fetcher.toml:2: unknown key scop"),
+        ("[crawl]\nscop = 'any'\n", "fetcher.toml:2: unknown key scop; did you mean scope?"),
+        (
+            "[crawl]\ndepth = 'deep'\n",
+            "fetcher.toml:2: depth: expected a whole number from 0 to 1000000, got 'deep'",
+        ),
+        ("[crawl]\ninclude = ['a', '(']\n", "fetcher.toml:2: include: bad pattern '(': missing ): ("),
+        (
+            "[crawl]\nexclude = '(?=a)'\n",
+            "fetcher.toml:2: exclude: bad pattern '(?=a)': invalid perl operator: (?=",
+        ),
         ("\n[job]\n", "fetcher.toml:2: [job] stands only in a job file, for fetcher run"),
         ("retries = 1\n", "fetcher.toml:1: retries: expected in [common] or [get]"),
         ("common = 1\n", "fetcher.toml:1: common: expected a section [common]"),
@@ -313,13 +412,44 @@ def test_a_job_reads_no_other_file(write: Write) -> None:
     assert job.effective.settings.retries == DEFAULTS.retries
 
 
+def test_a_job_may_be_a_crawl_with_its_urls_for_seeds(write: Write) -> None:
+    path = write(
+        """
+        [job]
+        command = "crawl"
+        urls = ["https://example.org/"]
+        [common]
+        max_size = "1M"
+        parser = "pages:read"
+        [get]
+        retries = 9
+        [crawl]
+        depth = 2
+        """,
+        "job.toml",
+    )
+    job = load_job(path, flags={"max_pages": "10"}, environ={"FETCHER_SCOPE": "prefix"})
+    settings = job.effective.settings
+    assert (job.command, job.urls) == ("crawl", ("https://example.org/",))
+    assert (settings.depth, settings.max_pages, settings.scope, settings.retries) == (2, 10, "prefix", 3)
+    assert (settings.max_size, settings.per_host, settings.parser) == (1024**2, 4, "pages:read")
+
+
+def test_a_flag_of_a_crawl_is_refused_by_a_job_that_is_none(write: Write) -> None:
+    path = write('[job]\ncommand = "get"\n[crawl]\ndepth = 2\n', "job.toml")
+    assert load_job(path, flags={}, environ={"FETCHER_DEPTH": "3"}).effective.settings.depth == DEFAULTS.depth
+    with pytest.raises(ConfigError, match=r"^--no-robots: only crawl takes it, and the command is get$"):
+        load_job(path, flags={"no_robots": True}, environ={})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[common]\n", "job.toml: expected a section [job] with a command"),
-        ("[job]\nurls = []\n", "job.toml:1: command: expected get"),
-        ("[job]\ncommand = 'gte'\n", "job.toml:2: command: expected get, got 'gte'"),
-        ("[job]\ncommand = ['get']\n", "job.toml:2: command: expected get, got ['get']"),
+        ("[job]\nurls = []\n", "job.toml:1: command: expected get or crawl"),
+        ("[job]\ncommand = 'gte'\n", "job.toml:2: command: expected get or crawl, got 'gte'"),
+        ("[job]\ncommand = ['get']\n", "job.toml:2: command: expected get or crawl, got ['get']"),
+        ("[job]\ncommand = 'crawl'\n[common]\ndepth = 1\n", "job.toml:4: depth: expected in [crawl]"),
         ("[job]\ncommand = 'get'\nurls = 'x'\n", "job.toml:3: urls: expected a list of URLs, got 'x'"),
         ("[job]\ncommand = 'get'\ninput = 'x'\n", "job.toml:3: unknown key input; did you mean inputs?"),
         ("[job]\ncommand = 'get'\ninputs = 3\n", "job.toml:3: inputs: expected paths of files, got 3"),
@@ -361,6 +491,43 @@ def test_what_is_shown_reads_back_as_the_same_settings(write: Write) -> None:
     again = read(write(as_toml(first), "again.toml"))
     assert again.settings == first.settings
     assert f"# file {path}:2" in as_toml(first)
+
+
+def sections_of(get: Effective, crawl: Effective) -> dict[str, Any]:
+    return tomllib.loads(as_toml(get, crawl))
+
+
+def test_what_is_different_for_a_crawl_is_shown_in_its_section() -> None:
+    shown = sections_of(read(), read_crawl())
+    only = {key for key, option in OPTIONS.items() if option.only == "crawl"}
+    assert shown["crawl"].keys() == only | {"per_host", "timeout", "max_size"}
+    assert (shown["crawl"]["per_host"], shown["crawl"]["max_size"], shown["crawl"]["depth"]) == (4, "32M", 5)
+    assert not shown["common"].keys() & only
+    assert shown["common"]["per_host"] == 8
+    assert "get" not in shown
+
+
+def test_what_was_chosen_for_both_is_shown_once() -> None:
+    environ = {"FETCHER_PER_HOST": "6"}
+    shown = sections_of(read(environ=environ), read_crawl(environ=environ, depth="2"))
+    assert shown["common"]["per_host"] == 6
+    assert "per_host" not in shown["crawl"]
+    assert shown["crawl"]["depth"] == 2
+
+
+def test_what_is_shown_reads_back_for_both_commands(write: Write) -> None:
+    path = write(
+        '[common]\nretries = 1\nmax_size = "2M"\nuser_agent = "a"\n'
+        '[get]\ncookies = "c.txt"\nper_host = 9\n'
+        '[crawl]\nretries = 2\nlog_file = "l"\ninclude = ["a", "\\\\.x"]\nignore = "meta"\n'
+        '[host."a.example"]\ndelay = 0.5\n'
+    )
+    shown = as_toml(read(path), read_crawl(path))
+    again = write(shown, "again.toml")
+    assert read(again).settings == read(path).settings
+    assert read_crawl(again).settings == read_crawl(path).settings
+    assert tomllib.loads(shown)["get"] == {"cookies": "c.txt"}, "it could not be taken back for a crawl"
+    assert f"retries = 2                              # file {path}:9" in shown.split("[crawl]")[1]
 
 
 def test_secrets_are_masked_and_the_rest_is_not(write: Write) -> None:

@@ -19,7 +19,7 @@ PACKAGE = Path(fetcher.__file__).parent
 ROOT = "fetcher"  # the public API, as `import fetcher` gives it
 
 # A part is a module or a package directly below `fetcher`. A new one must find its layer here.
-DATA = frozenset({"model", "errors", "events", "ports", "settings", "lane", "bridge"})
+DATA = frozenset({"model", "errors", "events", "ports", "settings", "kinds", "lane", "bridge"})
 POLICY = frozenset({"policy"})
 ENGINE = frozenset({"engine"})
 ADAPTERS = frozenset({"backends", "frontiers", "stores", "sources", "parsers", "observers", "processes"})

@@ -12,10 +12,11 @@ import pytest
 from support.frontiers import Place, ended, finish, job, jobs
 
 from fetcher import compose
+from fetcher.directory import RunDirectory
 from fetcher.errors import ConfigError, StorageError
 from fetcher.model import Added, Entry, Job
 from fetcher.rehearsal import rehearse
-from fetcher.settings import Settings, make
+from fetcher.settings import Command, Settings, make
 from fetcher.sources.iterables import IterableSource
 
 
@@ -42,14 +43,16 @@ def settings_of(place: Place, **settings: Any) -> Settings:
     return msgspec.structs.replace(make({}), output=str(place.root), **settings)
 
 
-async def rehearsed(place: Place, urls: Sequence[Any], **settings: Any) -> tuple[Added, dict[str, Job]]:
+async def rehearsed(
+    place: Place, urls: Sequence[Any], command: Command = "get", **settings: Any
+) -> tuple[Added, dict[str, Job]]:
     shown: dict[str, Job] = {}
 
     def show(job: Job) -> None:
         assert job.url not in shown
         shown[job.url] = job
 
-    return await rehearse(settings_of(place, **settings), [IterableSource(urls)], show), shown
+    return await rehearse(settings_of(place, **settings), [IterableSource(urls)], show, command), shown
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
@@ -191,3 +194,34 @@ async def test_the_directory_of_another_command_and_one_with_a_foreign_state_are
         db.execute("CREATE TABLE photos (name)")
     with pytest.raises(StorageError, match="not a state of this program"):
         await rehearsed(place, ["http://a/"])
+
+
+async def crawled(place: Place, urls: Sequence[str]) -> None:
+    """A crawl that was stopped before it fetched anything."""
+    settings = settings_of(place)
+    directory = RunDirectory(place.root)
+    directory.acquire()
+    try:
+        store = compose.make_store(settings, directory)
+        frontier = compose.make_frontier(settings, directory.state, directory.results, store, "crawl")
+        await frontier.open()
+        await frontier.add(jobs(urls))
+        await frontier.aclose(complete=False)
+        await store.aclose()
+    finally:
+        directory.release()
+
+
+async def test_a_crawl_shows_its_seeds_and_what_is_left_to_do_and_nothing_of_its_own(place: Place) -> None:
+    await crawled(place, ["http://a/1", "http://b/2"])
+    before = tree(place.root)
+    _, shown = await rehearsed(place, ["http://a/1", "http://c/3"], "crawl", sitemaps=True)
+    assert set(shown) == {"http://a/1", "http://b/2", "http://c/3"}, "neither robots.txt nor sitemaps"
+    assert {job.path for job in shown.values()} == {"a/1", "b/2", "c/3"}
+    assert tree(place.root) == before
+
+
+async def test_the_directory_of_a_crawl_is_refused_to_the_dry_run_of_a_batch(place: Place) -> None:
+    await crawled(place, ["http://a/1"])
+    with pytest.raises(ConfigError, match="belongs to fetcher crawl, not get"):
+        await rehearsed(place, ["http://a/1"])

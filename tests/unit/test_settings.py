@@ -1,10 +1,9 @@
-"""The table of settings and its kinds."""
+"""The table of settings, its defaults for each command, and settings made of values."""
 
 from __future__ import annotations
 
 import pickle
 from datetime import datetime, time
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,24 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.errors import ConfigError
+from fetcher.kinds import as_text
+from fetcher.kinds.values import Deadline
 from fetcher.settings import (
+    CRAWL_DEFAULTS,
     DEFAULTS,
     GROUPS,
-    LONGEST_S,
+    HOST_OPTIONS,
     OPTIONS,
-    RATE,
-    SECONDS,
-    SIZE,
-    Deadline,
     HostSettings,
     Settings,
-    as_text,
-    convert,
+    build,
+    crawl_defaults,
     deadline_seconds,
-    host_key,
     make,
-    optional,
-    whole,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -39,14 +34,6 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def one(key: str, value: Any) -> Any:
     return getattr(make({key: value}), key)
-
-
-def complaint(key: str, value: Any) -> str | None:
-    try:
-        make({key: value})
-    except ConfigError as error:
-        return str(error)
-    return None
 
 
 # --- the table ---
@@ -57,17 +44,70 @@ def test_the_table_and_the_fields_are_the_same_keys_but_for_config() -> None:
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    assert (DEFAULTS.concurrency, DEFAULTS.per_host, DEFAULTS.retries, DEFAULTS.max_redirects) == (
-        64,
-        8,
-        3,
-        10,
-    )
+    assert (DEFAULTS.concurrency, DEFAULTS.per_host) == (64, 8)
+    assert (DEFAULTS.retries, DEFAULTS.max_redirects) == (3, 10)
     assert (DEFAULTS.connect_timeout, DEFAULTS.header_timeout, DEFAULTS.read_timeout) == (10, 60, 30)
     assert (DEFAULTS.timeout, DEFAULTS.rate, DEFAULTS.max_size, DEFAULTS.deadline) == (None, None, None, None)
     assert (DEFAULTS.max_wait, DEFAULTS.grace, DEFAULTS.min_speed) == (300, 10, 100)
     assert DEFAULTS.min_free == 256 * 1024 * 1024
     assert DEFAULTS.retry_on == {408, 425, 429, 500, 502, 503, 504}
+    assert (DEFAULTS.processes, DEFAULTS.parser, DEFAULTS.offload) == (1, None, "auto")
+    assert (DEFAULTS.parser_workers, DEFAULTS.parser_timeout) == (None, 10)
+    assert DEFAULTS.parser_memory == 512 * 1024 * 1024
+    assert (DEFAULTS.depth, DEFAULTS.max_pages, DEFAULTS.scope) == (5, None, "host")
+    assert (DEFAULTS.max_variants, DEFAULTS.max_host_pages) == (1000, None)
+    assert (DEFAULTS.include, DEFAULTS.exclude, DEFAULTS.ignore) == ((), (), frozenset())
+    assert not any((DEFAULTS.no_robots, DEFAULTS.sitemaps, DEFAULTS.assets, DEFAULTS.sort_query))
+
+
+def test_three_defaults_are_different_for_a_crawl() -> None:
+    assert (CRAWL_DEFAULTS.per_host, CRAWL_DEFAULTS.timeout, CRAWL_DEFAULTS.max_size) == (
+        4,
+        120,
+        32 * 1024**2,
+    )
+    others = {key: getattr(DEFAULTS, key) for key in ("per_host", "timeout", "max_size")}
+    assert msgspec.structs.replace(CRAWL_DEFAULTS, **others) == DEFAULTS
+    assert build({}, "crawl") == CRAWL_DEFAULTS
+
+
+def test_what_was_chosen_is_no_default_even_where_it_is_the_same() -> None:
+    chosen = build({"per_host": 8, "timeout": None, "depth": 2}, "crawl")
+    assert (chosen.per_host, chosen.timeout, chosen.max_size, chosen.depth) == (8, None, 32 * 1024**2, 2)
+    settings = make({"max_size": "none", "concurrency": 3})
+    assert crawl_defaults(settings, {"max_size", "concurrency"}) == Settings(
+        max_size=None, concurrency=3, per_host=4, timeout=120
+    )
+    assert crawl_defaults(settings, ()).max_size == 32 * 1024**2
+
+
+def test_a_default_is_told_for_one_command_or_for_all() -> None:
+    per_host = OPTIONS["per_host"]
+    assert [per_host.default_for(command) for command in ("get", "crawl", None)] == ["8", "4", "8 (crawl: 4)"]
+    assert OPTIONS["timeout"].default_for(None) == "none (crawl: 120)"
+    assert OPTIONS["max_size"].default_for("crawl") == "32M"
+    for key in ("concurrency", "depth"):
+        option = OPTIONS[key]
+        assert option.default_for("get") == option.default_for("crawl") == option.default_for(None) != ""
+    assert OPTIONS["no_robots"].default_for(None) == ""
+
+
+def test_what_only_a_crawl_takes_is_the_contracts_list_and_the_limits_on_traps() -> None:
+    only = {key for key, option in OPTIONS.items() if not option.is_for("get")}
+    assert only == {
+        *("depth", "max_pages", "scope", "include", "exclude", "no_robots", "sitemaps", "assets", "ignore"),
+        *("sort_query", "max_variants", "max_host_pages"),
+    }
+    assert all(option.is_for("crawl") and option.is_for(None) for option in OPTIONS.values())
+
+
+def test_the_settings_of_a_host_have_no_defaults_of_a_command() -> None:
+    assert all(option.crawl_default is msgspec.UNSET for option in HOST_OPTIONS.values())
+
+
+def test_a_flag_that_says_no_is_turned_off_by_saying_yes() -> None:
+    assert (OPTIONS["no_robots"].flag, OPTIONS["no_robots"].flag_off) == ("--no-robots", "--robots")
+    assert (OPTIONS["sitemaps"].flag, OPTIONS["sitemaps"].flag_off) == ("--sitemaps", "--no-sitemaps")
 
 
 @pytest.mark.parametrize("key", [key for key in OPTIONS if key != "config"])
@@ -90,218 +130,8 @@ def test_each_option_has_a_heading_and_one_short_line_of_help() -> None:
 
 def test_short_forms_and_long_forms_are_unique() -> None:
     forms = [form for option in OPTIONS.values() for form in (option.flag, option.short) if form]
-    forms += [f"--no-{option.flag[2:]}" for option in OPTIONS.values() if option.is_flag]
+    forms += [option.flag_off for option in OPTIONS.values() if option.is_flag]
     assert len(forms) == len(set(forms))
-
-
-# --- kinds ---
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("0", 0),
-        ("100", 100),
-        ("500K", 512_000),
-        ("500k", 512_000),
-        ("10MB", 10 * 1024**2),
-        ("1.5GiB", 3 * 512 * 1024**2),
-        (" 2T ", 2 * 1024**4),
-        ("0.3K", 307),
-        (4096, 4096),
-        (1e6, 1_000_000),
-    ],
-)
-def test_a_size_counts_in_units_of_1024(text: str | float, size: int) -> None:
-    assert SIZE.parse(text) == size
-
-
-@given(st.integers(0, 2**63 - 1))
-def test_a_size_reads_back_as_it_was_shown(size: int) -> None:
-    plain = SIZE.plain(size)
-    assert SIZE.parse(plain) == size
-    assert SIZE.parse(as_text(plain)) == size
-
-
-@pytest.mark.parametrize(
-    ("text", "rate"),
-    [
-        ("10/s", 10.0),
-        ("300/m", 5.0),
-        ("5/h", 5 / 3600),
-        ("0.5/s", 0.5),
-        ("2", 2.0),
-        (3, 3.0),
-        ("12 / d", 12 / 86400),
-    ],
-)
-def test_a_rate_is_starts_per_second(text: str | float, rate: float) -> None:
-    assert RATE.parse(text) == rate
-
-
-@given(st.one_of(st.just(0.0), st.floats(1 / LONGEST_S, 1e6)))
-def test_a_rate_reads_back_as_it_was_shown(rate: float) -> None:
-    assert RATE.parse(RATE.plain(rate)) == rate
-
-
-@given(st.integers(1, 100_000), st.sampled_from("smhd"))
-def test_a_rate_of_whole_numbers_is_shown_with_whole_numbers(count: int, unit: str) -> None:
-    plain = RATE.plain(RATE.parse(f"{count}/{unit}"))
-    assert str(plain)[:-2].isdigit()
-    assert RATE.parse(plain) == RATE.parse(f"{count}/{unit}")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1.5", 1.5),
-        ("2m", 120.0),
-        ("1h30m", 5400.0),
-        ("1d", 86400.0),
-        ("90s", 90.0),
-        ("1.5h", 5400.0),
-        (0, 0.0),
-        (".5", 0.5),
-    ],
-)
-def test_a_duration_is_seconds(text: str | float, seconds: float) -> None:
-    assert SECONDS.parse(text) == seconds
-
-
-@given(st.floats(0, LONGEST_S))
-def test_a_duration_reads_back_as_it_was_shown(seconds: float) -> None:
-    plain = SECONDS.plain(seconds)
-    assert SECONDS.parse(plain) == seconds
-    assert SECONDS.parse(as_text(plain)) == seconds
-
-
-@given(st.text())
-def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
-    for option in OPTIONS.values():
-        try:
-            value = option.kind.parse(text)
-        except ValueError:
-            continue
-        assert option.kind.parse(value) == value, option.key
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-        lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
-    )
-)
-def test_anything_at_all_is_a_value_or_a_config_error_of_one_line(value: object) -> None:
-    for key, option in OPTIONS.items():
-        if "library" not in option.where:
-            continue
-        message = complaint(key, value)
-        assert message is None or message.startswith((key, "host."))
-        assert message is None or (message.isprintable() and len(message) < 250)
-
-
-@pytest.mark.parametrize("value", ["none", "None", 0, "0", None])
-def test_none_and_zero_are_no_limit(value: object) -> None:
-    for key in ("rate", "max_bandwidth", "timeout", "min_speed", "max_size", "max_failures", "min_free"):
-        assert one(key, value) is None
-
-
-def test_none_is_shown_as_a_word_that_reads_back() -> None:
-    kind = optional(SIZE)
-    assert kind.plain(None) == "none"
-    assert kind.parse("none") is None
-
-
-def test_zero_is_no_deadline_that_was_meant() -> None:
-    with pytest.raises(ConfigError, match=r"^deadline: expected a duration such as 2h"):
-        make({"deadline": 0})
-
-
-def test_statuses_come_as_text_or_as_any_collection_of_numbers() -> None:
-    assert one("retry_on", "429, 503") == {429, 503}
-    assert one("retry_on", [429, "503"]) == {429, 503}
-    assert one("retry_on", {429}) == {429}
-    assert one("retry_on", "none") == one("retry_on", []) == frozenset()
-
-
-def test_truth_has_the_usual_words() -> None:
-    for word in ("true", "1", "yes", "ON", True, 1):
-        assert one("netrc", word) is True
-    for word in ("false", "0", "no", "Off", False, 0):
-        assert one("netrc", word) is False
-
-
-def test_an_http_version_may_be_a_number() -> None:
-    assert one("http", 2) == "2"
-    assert one("http", 1.1) == "1.1"
-
-
-def test_headers_come_as_lines_pairs_or_a_mapping() -> None:
-    expected = (("Accept", "text/html"), ("X-Tag", "a: b"))
-    assert one("header", ["Accept: text/html", "X-Tag:a: b"]) == expected
-    assert one("header", {"Accept": "text/html", "X-Tag": "a: b"}) == expected
-    assert one("header", expected) == expected
-    assert one("header", "Accept: text/html") == expected[:1]
-
-
-def test_a_header_is_taken_away_or_sent_empty_as_in_curl() -> None:
-    assert one("header", ["Accept:", "X-Empty;"]) == (("Accept", None), ("X-Empty", ""))
-    kind = OPTIONS["header"].kind
-    assert kind.parse(kind.plain((("Accept", None), ("X-Empty", "")))) == (("Accept", None), ("X-Empty", ""))
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "A: b\r\nEvil: c",
-        "A: b\nc",
-        "A: \0",
-        "A : b",
-        "no colon",
-        ": b",
-        "",
-        "Ä: b",
-        "A: \ud800",
-        5,
-        [5],
-        [["A", "b"]],
-        {"A": 5},
-    ],
-)
-def test_a_header_that_could_break_the_message_is_refused(header: object) -> None:
-    with pytest.raises(ConfigError, match=r"^header: expected 'Name: value' on one line"):
-        make({"header": header})
-
-
-def test_resolve_takes_ipv6_in_brackets_and_several_addresses() -> None:
-    assert one("resolve", ["Example.org:443:192.0.2.1,[2001:db8::1]", "[::1]:80:127.0.0.1"]) == (
-        ("example.org", 443, "192.0.2.1"),
-        ("example.org", 443, "2001:db8::1"),
-        ("::1", 80, "127.0.0.1"),
-    )
-
-
-@given(st.ip_addresses(), st.integers(1, 65535))
-def test_resolve_reads_back_as_it_was_shown(address: object, port: int) -> None:
-    kind = OPTIONS["resolve"].kind
-    value = kind.parse(f"[::1]:{port}:{address}") + kind.parse(f"a.example:{port}:[{address}]")
-    assert kind.parse(kind.plain(value)) == value
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a:80",
-        "a:0:127.0.0.1",
-        "a:65536:127.0.0.1",
-        "a:80:example.org",
-        "::1:80:127.0.0.1",
-        "a:80:fe80::1%eth0",
-    ],
-)
-def test_resolve_refuses_what_is_not_a_host_a_port_and_an_address(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^resolve: expected HOST:PORT:ADDRESS"):
-        make({"resolve": text})
 
 
 def test_a_method_is_post_where_there_is_data_and_no_method() -> None:
@@ -312,16 +142,8 @@ def test_a_method_is_post_where_there_is_data_and_no_method() -> None:
     assert make({"data": None}).method == "GET"
 
 
-def test_a_path_may_be_a_path_object() -> None:
-    assert one("cookies", Path("a") / "b") == "a/b"
-
-
 def test_not_given_may_be_said_as_none() -> None:
     assert make({"proxy": None, "user": None, "cookies": None}) == DEFAULTS
-
-
-def test_user_may_be_a_pair() -> None:
-    assert one("user", ("alice", "a:b")) == "alice:a:b"
 
 
 # --- hosts ---
@@ -331,21 +153,6 @@ def test_hosts_have_settings_of_their_own() -> None:
     hosts = one("hosts", {"Example.ORG:8443": {"per_host": "2", "rate": "30/m", "headers": {"A": "b"}}})
     assert hosts == {"example.org:8443": HostSettings(per_host=2, rate=0.5, headers=(("A", "b"),))}
     assert one("hosts", hosts) == hosts
-
-
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ("Example.org", "example.org"),
-        ("bücher.example:80", "xn--bcher-kva.example:80"),
-        ("[::1]", "::1"),
-        ("::1", "::1"),
-        ("[0:0::1]:80", "[::1]:80"),
-    ],
-)
-def test_a_host_is_looked_up_by_its_canonical_name(text: str, key: str) -> None:
-    assert host_key(text) == key
-    assert host_key(key) == key
 
 
 def test_a_wrong_setting_of_a_host_names_host_and_key() -> None:
@@ -373,6 +180,18 @@ def test_a_wrong_setting_of_a_host_names_host_and_key() -> None:
         ("max_size", "10X", "max_size: expected a size such as 500K, 10M or 1.5G, or none, got '10X'"),
         ("max_size", "1.5", "max_size: expected a size such as 500K, 10M or 1.5G, or none, got '1.5'"),
         ("max_size", -1, "max_size: expected a size such as 500K, 10M or 1.5G, or none, got -1"),
+        ("parser_memory", "none", "parser_memory: expected a size from 1M on, such as 512M, got 'none'"),
+        ("parser_memory", "1023K", "parser_memory: expected a size from 1M on, such as 512M, got '1023K'"),
+        ("processes", 0, "processes: expected a whole number from 1 to 256, got 0"),
+        ("depth", "none", "depth: expected a whole number from 0 to 1000000, got 'none'"),
+        ("scope", "page", "scope: expected host, domain, prefix or any, got 'page'"),
+        ("ignore", "robots", "ignore: expected some of nofollow, meta, canonical, got 'robots'"),
+        ("offload", "thread", "offload: expected auto, inline, threads or processes, got 'thread'"),
+        (
+            "parser_timeout",
+            0,
+            "parser_timeout: expected more than 0 seconds, or a time such as 1.5s, 2m or 1h30m, got 0",
+        ),
         ("rate", "10/w", "rate: expected a rate such as 10/s, 300/m or 5/h, or none, got '10/w'"),
         ("rate", "nan", "rate: expected a rate such as 10/s, 300/m or 5/h, or none, got 'nan'"),
         ("delay", "-1", "delay: expected seconds, or a time such as 1.5s, 2m or 1h30m, got '-1'"),
@@ -443,13 +262,6 @@ def test_ipv4_and_ipv6_exclude_each_other() -> None:
         make({"ipv4": True, "ipv6": True})
 
 
-def test_a_number_too_long_to_print_is_refused_like_any_other() -> None:
-    with pytest.raises(ConfigError, match=r"^concurrency: expected"):
-        make({"concurrency": 10**5000})
-    with pytest.raises(ConfigError, match=r"^delay: expected"):
-        make({"delay": 10**5000})
-
-
 def test_the_repr_shows_what_differs_and_no_secret() -> None:
     settings = make(
         {
@@ -474,30 +286,7 @@ def test_settings_can_be_sent_to_another_process() -> None:
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
-def test_a_whole_number_names_its_bounds() -> None:
-    assert whole(1, 3).expected == "a whole number from 1 to 3"
-    assert convert(OPTIONS["concurrency"], " 5 ") == 5
-
-
 # --- the deadline ---
-
-
-def test_a_deadline_is_a_duration_or_a_time_of_day() -> None:
-    assert one("deadline", "2h") == Deadline(after_s=7200.0)
-    assert one("deadline", "06:00") == one("deadline", time(6)) == Deadline(clock=time(6))
-    assert one("deadline", "6:05:30") == Deadline(clock=time(6, 5, 30))
-    assert one("deadline", 90) == Deadline(after_s=90.0)
-
-
-@given(
-    st.one_of(
-        st.builds(Deadline, after_s=st.floats(0.001, LONGEST_S)),
-        st.builds(lambda s: Deadline(clock=time(s // 3600, s // 60 % 60, s % 60)), st.integers(0, 86399)),
-    )
-)
-def test_a_deadline_reads_back_as_it_was_shown(deadline: Deadline) -> None:
-    kind = OPTIONS["deadline"].kind
-    assert kind.parse(as_text(kind.plain(deadline))) == deadline
 
 
 def test_a_duration_is_its_seconds_whatever_the_time() -> None:

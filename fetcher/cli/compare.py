@@ -1,0 +1,242 @@
+"""`fetcher compare`: the laboratory of concurrency models."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from fetcher.lab.compare.figures import Comparison
+
+URLS = "urls"
+_URLS_WHAT = "your own list (-i FILE) by every backend, each URL once"
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class CompareCommand(click.Command):
+    """A command whose help lists the workloads, as the catalogue has them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from fetcher.lab.compare.catalogue import WORKLOADS
+
+        with formatter.section("Workloads"):
+            formatter.write_dl([*((one.name, one.what) for one in WORKLOADS.values()), (URLS, _URLS_WHAT)])
+        with formatter.section("Models"):
+            formatter.write_dl([(one.name, ", ".join(one.models)) for one in WORKLOADS.values()])
+        super().format_options(ctx, formatter)
+
+
+@click.command("compare", cls=CompareCommand, epilog="Example: fetcher compare http cpu --plot models.svg")
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
+@click.option("-n", "--size", type=click.IntRange(1, 1_000_000), help="how many, of one workload")
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(0, 10), metavar="S", help="seconds of one wait, of one workload"
+)
+@click.option("--models", metavar="LIST", help="only these, with commas between")
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=3, help="rounds, of which medians are shown [3]"
+)
+@click.option(
+    "--limit",
+    "limit_s",
+    type=click.FloatRange(1, 86400),
+    default=120.0,
+    metavar="S",
+    help="a model that takes longer in a round is stopped [120]",
+)
+@click.option("-i", "--input", "inputs", multiple=True, metavar="FILE", help="urls: the list of URLs")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="draw it, timelines included: .svg or .png",
+)
+@click.option("--json", "as_json", is_flag=True, help="the figures on stdout, one JSON object a workload")
+def command(
+    workloads: tuple[str, ...],
+    size: int | None,
+    wait_s: float | None,
+    models: str | None,
+    rounds: int,
+    limit_s: float,
+    inputs: tuple[str, ...],
+    plot: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the same work on every concurrency model that can do it, and say what follows.
+
+    Without a WORKLOAD all are run, but urls; that takes some minutes. Every model runs in a process of its
+    own, in turn with the others, several times; shown are the medians, and whether all results are equal.
+    """
+    import msgspec
+
+    chosen = _checked(workloads, size, wait_s, models, inputs)
+    if plot is not None:
+        from fetcher.lab.compare.page import checked_suffix
+
+        checked_suffix(plot)
+    progress = Progress(sys.stderr)
+    done: list[Comparison] = []
+    with _ended_by_signals():
+        for comparison in _comparisons(
+            chosen,
+            progress,
+            size=size,
+            wait_s=wait_s,
+            rounds=rounds,
+            limit_s=limit_s,
+            inputs=inputs,
+            draws=as_json or plot is not None,
+        ):
+            progress.clear()
+            done.append(comparison)
+            if as_json:
+                click.echo(msgspec.json.encode(comparison))
+            else:
+                from fetcher.cli.compare_table import rendered
+
+                click.echo(rendered(comparison))
+    if plot is not None:
+        from fetcher.lab.compare.plot import draw
+
+        draw(done, plot)
+    return 0 if all(row.is_equal and not row.failure for one in done for row in one.rows) else 1
+
+
+def _checked(
+    workloads: Sequence[str],
+    size: int | None,
+    wait_s: float | None,
+    models: str | None,
+    inputs: Sequence[str],
+) -> dict[str, list[str]]:
+    """The chosen workloads, each with its models; no models is all."""
+    from fetcher.lab.compare.catalogue import WORKLOADS
+
+    names = list(dict.fromkeys(workloads)) or list(WORKLOADS)
+    for name in names:
+        if name not in WORKLOADS and name != URLS:
+            known = ", ".join([*WORKLOADS, URLS])
+            raise click.UsageError(f"there is no workload {name!r}: choose from {known}")
+    if (size is not None or wait_s is not None) and len(names) > 1:
+        raise click.UsageError("--size and --wait are of one workload: name it")
+    if URLS in names and not inputs:
+        raise click.UsageError("urls: which? give the list by -i FILE")
+    if inputs and URLS not in names:
+        raise click.UsageError("-i is for the workload urls")
+    wanted = [model.strip() for model in models.split(",")] if models is not None else []
+    return _models_of(names, wanted)
+
+
+def _models_of(names: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    from fetcher.lab.compare.catalogue import WORKLOADS
+    from fetcher.lab.compare.urls import BACKENDS
+
+    able = {name: list(BACKENDS) if name == URLS else WORKLOADS[name].models for name in names}
+    for model in wanted:
+        if not any(model in of for of in able.values()):
+            known = ", ".join(dict.fromkeys(one for of in able.values() for one in of))
+            raise click.UsageError(f"there is no model {model!r} here: choose from {known}")
+    chosen = {name: [model for model in of if model in wanted] for name, of in able.items()}
+    return {name: found for name, found in chosen.items() if found or not wanted}
+
+
+def _comparisons(
+    chosen: dict[str, list[str]],
+    progress: Progress,
+    *,
+    size: int | None,
+    wait_s: float | None,
+    rounds: int,
+    limit_s: float,
+    inputs: Sequence[str],
+    draws: bool,
+) -> Iterator[Comparison]:
+    """Each comparison when it is ready. Leaving early ends what runs."""
+    from fetcher.lab.compare.bench import Bench
+    from fetcher.lab.compare.catalogue import WORKLOADS
+    from fetcher.lab.compare.conduct import compare
+
+    with Bench(limit_s) as bench:
+        for name, models in chosen.items():
+            progress.begins(name)
+            if name == URLS:
+                yield _compare_urls(inputs, models, size, progress.says)
+                continue
+            yield compare(
+                WORKLOADS[name],
+                bench,
+                rounds=rounds,
+                size=size,
+                wait_s=wait_s,
+                models=models,
+                draws=draws,
+                on_progress=progress.says,
+            )
+
+
+def _compare_urls(
+    inputs: Sequence[str], models: Sequence[str], size: int | None, say: Callable[[str], None]
+) -> Comparison:
+    import asyncio
+
+    from fetcher.lab.compare.urls import MOST_URLS, compare_urls
+    from fetcher.sources.files import FileSource
+
+    async def read() -> list[str]:
+        found: list[str] = []
+        for path in inputs:
+            source = FileSource(path, "auto")
+            source.check()
+            try:
+                async for batch in source:
+                    found += [entry.url for entry in batch if entry.bad is None]
+                    if len(found) > 10 * limit:
+                        break
+            finally:
+                await source.aclose()
+        return found
+
+    limit = MOST_URLS if size is None else size
+    return compare_urls(asyncio.run(read()), limit=limit, backends=models, say=say)
+
+
+class Progress:
+    """What is being done, on standard error: a line that is written over, or one for each workload."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+
+    def begins(self, workload: str) -> None:
+        if not self._is_terminal:
+            print(f"{workload} …", file=self._stream, flush=True)
+
+    def says(self, what: str) -> None:
+        if self._is_terminal:
+            print(f"\r\033[K{what}", end="", file=self._stream, flush=True)
+
+    def clear(self) -> None:
+        if self._is_terminal:
+            print("\r\033[K", end="", file=self._stream, flush=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack, as SIGINT does, so that nothing that was started is left."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = [(number, signal.signal(number, end)) for number in _ENDING]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

@@ -1,0 +1,257 @@
+"""`--processes`: one run with several workers: one set of limits, one outcome, and nothing lost when any dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.faultserver import Hit
+from support.program import Program, by_url, eventually, parts, records, stored, write_list
+from support.site import Site
+
+MakeSite = Callable[..., Site]
+
+COMMAND = ("get", "-i", "urls.txt", "-o", "out", "-c", "32", "--per-host", "32")
+TWO = (*COMMAND, "--processes", "2")
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def listed(program: Program, site: Site) -> list[str]:
+    urls = [site.url(path) for path in site.pages]
+    write_list(program.folder / "urls.txt", urls)
+    return urls
+
+
+def assert_whole(site: Site, out: Path, urls: list[str]) -> None:
+    assert sorted(record["url"] for record in records(out)) == sorted(urls)
+    found, files = by_url(out), stored(out)
+    assert len(files) == len(urls)
+    for url, path in zip(urls, site.pages, strict=True):
+        assert found[url]["state"] == "done"
+        assert files[found[url]["path"]].read_bytes() == site.pages[path]
+    assert parts(out) == []
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+
+@linux
+def test_two_workers_fetch_a_list_that_is_recorded_and_counted_once(
+    program: Program, make_site: MakeSite
+) -> None:
+    site = make_site(1000)
+    urls = listed(program, site)
+    site.hold_after(100)
+    with program.start(*TWO) as run:
+        assert site.wait(lambda s: len(s.log) >= 100, 30)
+        workers = children_of(run.pid)
+        assert len(workers) == 2
+        site.release()
+        ended = run.end()
+    assert ended.code == 0, ended.err
+    assert_whole(site, program.folder / "out", urls)
+    assert set(site.requests().values()) == {1}
+    assert re.search(r"done +1,000$", ended.err, re.MULTILINE)
+    assert not any(is_alive(worker) for worker in workers)
+
+
+def test_one_process_and_two_end_every_url_alike(program: Program, make_site: MakeSite) -> None:
+    site = make_site(60)
+    urls = [
+        *(site.url(path) for path in site.pages),
+        site.url("/gone"),
+        site.url("/status/503"),
+        site.url("/redirect/2?to=/p/3"),
+        site.url("/loop"),
+        site.url("/cut?at=10&of=100"),
+        site.url("/chunked/100"),
+        "http://no-such-host.invalid/",
+        "not a url",
+        site.url("/p/1"),
+    ]
+    write_list(program.folder / "urls.txt", urls)
+    outcome = {}
+    for processes in (1, 2):
+        out = f"out{processes}"
+        command = ("get", "-i", "urls.txt", "-o", out, "--retries", "1", "--max-size", "1M")
+        ended = program.run(*command, "--processes", processes)
+        assert ended.code == 1, ended.err
+        told = (
+            "state",
+            "error",
+            "status",
+            "final_url",
+            "path",
+            "sha256",
+            "bytes",
+            "attempts",
+            "line",
+            "redirects",
+        )
+        found = {url: [record[key] for key in told] for url, record in by_url(program.folder / out).items()}
+        assert len(records(program.folder / out)) == len(found)
+        files = {path: file.read_bytes() for path, file in stored(program.folder / out).items()}
+        outcome[processes] = found, files
+    for one, two in zip(outcome[1], outcome[2], strict=True):
+        assert {key: (value, two.get(key)) for key, value in one.items() if two.get(key) != value} == {}
+        assert one.keys() == two.keys()
+
+
+@linux
+def test_a_worker_that_is_killed_is_replaced_and_its_urls_are_fetched_by_another(
+    program: Program, make_site: MakeSite
+) -> None:
+    site = make_site(2000)
+    urls = listed(program, site)
+    site.hold_after(500)
+    with program.start(*TWO) as run:
+        assert site.wait(lambda s: len(s.log) >= 500 + 32, 30)
+        first = children_of(run.pid)
+        os.kill(first[0], signal.SIGKILL)
+        assert run.says("a worker process died")
+        site.release()
+        ended = run.end()
+    assert ended.code == 0, ended.err
+    assert_whole(site, program.folder / "out", urls)
+    assert sum(times - 1 for times in site.requests().values()) <= 32 + 64
+
+
+@linux
+def test_when_the_parent_is_killed_its_workers_end_and_the_same_command_goes_on_with_another_number(
+    program: Program, make_site: MakeSite
+) -> None:
+    site = make_site(2000)
+    urls = listed(program, site)
+    for reached, processes in ((300, 2), (900, 3)):
+        site.hold_after(reached - len(site.log) + 200)
+        with program.start(*COMMAND, "--processes", processes) as run:
+            assert site.wait(lambda s, n=reached: len(s.log) >= n, 30)
+            workers = children_of(run.pid)
+            assert len(workers) == processes
+            run.send(signal.SIGKILL)
+            assert run.end().code == 137
+            assert eventually(lambda w=workers: not any(map(is_alive, w)), 10)
+        site.release()
+
+    ended = program.run(*COMMAND)
+
+    assert ended.code == 0, ended.err
+    assert_whole(site, program.folder / "out", urls)
+    assert sum(times - 1 for times in site.requests().values()) <= 2 * (32 + 64)
+
+
+@linux
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_all_workers_cleanly_and_the_run_can_go_on(
+    program: Program, make_site: MakeSite, number: signal.Signals, code: int
+) -> None:
+    site = make_site(800)
+    urls = listed(program, site)
+    site.hold_after(300)
+    with program.start(*TWO, "--grace", "1", start_new_session=True) as run:
+        assert site.wait(lambda s: len(s.log) >= 300 + 32, 30)
+        workers = children_of(run.pid)
+        os.killpg(run.pid, number)  # as a terminal or a service manager does: to all of them
+        ended = run.end()
+        assert ended.code == code, ended.err
+        assert not any(map(is_alive, workers))
+    assert parts(program.folder / "out") == []
+    site.release()
+    assert program.run(*TWO).code == 0
+    assert_whole(site, program.folder / "out", urls)
+
+
+def spread(hits: list[Hit]) -> dict[str, list[float]]:
+    """When each host was asked."""
+    times = defaultdict(list)
+    for hit in hits:
+        times[hit.host_header].append(hit.started)
+    return times
+
+
+def test_the_limit_of_a_host_holds_over_all_workers(program: Program, make_site: MakeSite) -> None:
+    site = make_site(200, hosts=("127.0.0.2",))
+    urls = [site.url(path, host=host) for path in site.pages for host in ("127.0.0.1", "127.0.0.2")]
+    write_list(program.folder / "urls.txt", urls)
+    ended = program.run(
+        "get", "-i", "urls.txt", "-o", "out", "-c", "32", "--per-host", "3", "--processes", "2"
+    )
+    assert ended.code == 0, ended.err
+    assert len(site.most_active) == 2
+    assert max(site.most_active.values()) <= 3
+
+
+def test_the_delay_of_a_host_holds_over_all_workers_and_over_redirects_to_it(
+    program: Program, make_site: MakeSite
+) -> None:
+    site = make_site(12, hosts=("127.0.0.2", "127.0.0.3", "127.0.0.4"))
+    slow = f"127.0.0.2:{site.port}"
+    direct = [site.url(f"/p/{n}", host="127.0.0.2") for n in range(4)]
+    moved = [
+        site.url(f"/redirect/1?to=http:%2F%2F{slow}%2Fp%2F{n}", host=host)
+        for n, host in ((4, "127.0.0.1"), (5, "127.0.0.3"), (6, "127.0.0.4"), (7, "127.0.0.1"))
+    ]
+    write_list(program.folder / "urls.txt", [*direct, *moved])
+    (program.folder / "fetcher.toml").write_text(f'[host."{slow}"]\ndelay = 0.2\n')
+    ended = program.run("get", "-i", "urls.txt", "-o", "out", "--processes", "2")
+    assert ended.code == 0, ended.err
+    times = sorted(spread(site.log)[slow])
+    assert len(times) == 8
+    assert min(after - before for before, after in zip(times, times[1:], strict=False)) > 0.15
+
+
+def test_retry_after_holds_the_host_in_every_worker(program: Program, make_site: MakeSite) -> None:
+    site = make_site(400)
+    urls = [site.url("/once/429/a?retry-after=2"), *(site.url(path) for path in site.pages)]
+    write_list(program.folder / "urls.txt", urls)
+    ended = program.run("get", "-i", "urls.txt", "-o", "out", "--per-host", "4", "--processes", "2")
+    assert ended.code == 0, ended.err
+    assert len(by_url(program.folder / "out")) == 401
+    starts = sorted(hit.started for hit in site.log)
+    refused, again = (hit.started for hit in site.hits("/once/429/a"))
+    assert again - refused > 1.5
+    asked_meanwhile = [start for start in starts if refused + 0.5 < start < refused + 1.5]
+    assert asked_meanwhile == []  # by neither of the two
+
+
+def test_failures_are_counted_over_all_workers(program: Program, make_site: MakeSite) -> None:
+    site = make_site(300)
+    write_list(
+        program.folder / "urls.txt",
+        [*(site.url(f"/gone/{n}") for n in range(50)), *map(site.url, site.pages)],
+    )
+    ended = program.run(*TWO, "--max-failures", "5", "--per-host", "2", "-c", "4")
+    assert ended.code == 4, ended.err
+    assert "as many URLs failed as --max-failures allows" in ended.err
+
+
+def test_a_setting_that_a_worker_cannot_use_is_exit_2_in_one_line(program: Program, site: Site) -> None:
+    ended = program.run("get", site.url("/p/1"), "--processes", "2", "--http", "3", "-c", "4")
+    assert ended.code == 2
+    assert "the asyncio backend can't do HTTP/3" in ended.err
+    assert "Traceback" not in ended.err
