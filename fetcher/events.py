@@ -30,6 +30,7 @@ class Snapshot(msgspec.Struct, gc=False):
     requests: int = 0
     elapsed_s: float = 0.0
     errors: dict[str, int] = {}
+    left_out: dict[str, int] = {}  # by rules of a crawl, at its end
     hosts: list[tuple[str, int, int, str]] = []  # busiest: host, active, queued, why it waits or ""
 
     @property

@@ -366,6 +366,17 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
     fault: int = 0  # the status of one that could not be had, for a job of that kind; 0 is no answer
 
 
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a crawl came to, beyond its counts.
+
+    `broken` is the number of seeds that failed or were refused, and of found pages that failed, a 4xx
+    answer (408 and 429 aside) excepted. `left_out` counts URLs by the rule that left them out.
+    """
+
+    broken: int = 0
+    left_out: dict[str, int] = {}
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended: numbers of URLs by final state, of this list and what an earlier one left.
 
@@ -387,10 +398,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     elapsed: float = 0.0
     errors: dict[str, int] = {}
     stopped: str | None = None
+    findings: Findings | None = None  # of a crawl
 
     @property
     def ok(self) -> bool:
-        """Whether every URL is `done` or `unchanged`."""
+        """Whether every URL is `done` or `unchanged`; of a crawl, whether nothing is broken.
+
+        What `--max-pages` leaves pending is no fault.
+        """
+        if self.findings is not None:
+            return not (self.findings.broken or self.withheld)
         return not (self.failed or self.refused or self.pending or self.withheld)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from fetcher.errors import ParseFailed, Phase, StorageError
 from fetcher.events import Event
-from fetcher.model import Added, Counts, Entry, Headers, Job, Link, Outcome, Record, Request, Response
+from fetcher.model import Added, Counts, Entry, Findings, Headers, Job, Link, Outcome, Record, Request, Response
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -113,6 +113,10 @@ class Frontier(Protocol):
         ...
 
     async def counts(self) -> Counts: ...
+
+    async def findings(self) -> Findings:
+        """What a crawl came to. Empty for a batch."""
+        ...
 
     async def aclose(self, *, complete: bool) -> None:
         """End the session; `complete` says that nothing was left to do."""

@@ -21,7 +21,7 @@ from fetcher.engine.plan import Plan
 from fetcher.engine.settler import LINGER_S, Settler
 from fetcher.errors import ConfigError, FetcherError
 from fetcher.events import Notice, RunEnded, RunStarted, Snapshot
-from fetcher.model import Added, Counts, Job, Outcome, Summary
+from fetcher.model import Added, Counts, Findings, Job, Outcome, Summary
 from fetcher.ports import Crew, Source
 
 CLAIM_AT_ONCE = 128  # a few milliseconds on the loop
@@ -68,7 +68,9 @@ class Run:
         self._undelivered = 0
         self._input_ended = False
         self._added = Added()
-        self._before = Counts()
+        self._counts = Counts()  # at the beginning; of a crawl, then those at its end
+        self._findings = Findings()
+        self._has_ended = False
         self._started = 0.0
         self.stopped: str | None = None
 
@@ -94,12 +96,17 @@ class Run:
     def snapshot(self) -> Snapshot:
         """How the run stands."""
         ledger, added, crew = self._ledger, self._added, self._crew
-        finals = Counter(added.finals)
+        earlier = self._earlier()
+        finals = Counter(earlier)
         finals.update(ledger.states)
         errors = Counter(added.errors)
         errors.update(ledger.errors)
+        if self._plan.follows:
+            listed = self._pending + sum(finals.values())
+        else:
+            listed = added.new + added.again + added.pending + sum(added.finals.values())
         return Snapshot(
-            listed=added.new + added.again + added.pending + sum(added.finals.values()),
+            listed=listed,
             input_ended=self._input_ended,
             pending=self._pending,
             active=crew.active,
@@ -109,14 +116,25 @@ class Run:
             failed=finals["failed"],
             refused=finals["refused"],
             duplicates=added.duplicates,
-            earlier=sum(added.finals.values()),
+            earlier=sum(earlier.values()),
             bytes=ledger.stored_bytes,
             wire_bytes=ledger.wire_bytes,
             requests=ledger.requests,
             elapsed_s=ledger.clock.now() - self._started,
             errors=dict(errors),
+            left_out=self._findings.left_out,
             hosts=crew.busiest(BUSIEST),
         )
+
+    def _earlier(self) -> dict[str, int]:
+        """How many URLs ended how before this session: those of the list, of a crawl all."""
+        if not self._plan.follows:
+            return self._added.finals
+        counts, states = self._counts, self._ledger.states
+        ended = {name: getattr(counts, name) for name in ("done", "unchanged", "failed", "refused")}
+        if not self._has_ended:
+            return ended
+        return {name: max(number - states[name], 0) for name, number in ended.items()}
 
     def notice(self, level: str, text: str) -> None:
         """Tell the observers something once."""
@@ -166,7 +184,7 @@ class Run:
         is_complete = False
         withheld = 0
         try:
-            counts = self._before = await ledger.frontier.open()
+            counts = self._counts = await ledger.frontier.open()
             self._pending = counts.pending
             ledger.emit(RunStarted(counts.pending))
             self._on_tick()
@@ -175,7 +193,10 @@ class Run:
             withheld = (await ledger.frontier.counts()).withheld if ledger.frontier.is_durable else 0
             if withheld and self.stopped is None:
                 self._tell_withheld(withheld)
-            is_complete = self._input_ended and self._pending == 0 and self.stopped is None
+            if self._plan.follows:
+                await self._sum_up()
+            is_done = self._pending == 0 or ledger.frontier.is_spent
+            is_complete = self._input_ended and is_done and self.stopped is None
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
             failures.append(_first(group))
         finally:
@@ -200,7 +221,17 @@ class Run:
             elapsed=final.elapsed_s,
             errors=final.errors,
             stopped=self.stopped,
+            findings=self._findings if self._plan.follows else None,
         )
+
+    async def _sum_up(self) -> None:
+        """The counts of a crawl, as its state has them."""
+        frontier = self._ledger.frontier
+        self._counts, self._findings = await frontier.counts(), await frontier.findings()
+        self._has_ended = True
+        self._pending = self._counts.pending
+        if self._pending and self.stopped is None and frontier.is_spent:
+            self.notice("info", "as many pages were claimed as --max-pages allows; more of them goes on")
 
     async def _conduct(self, tasks: asyncio.TaskGroup, sources: Sequence[Source]) -> None:
         ledger, plan, crew = self._ledger, self._plan, self._crew
@@ -253,8 +284,8 @@ class Run:
             self.stopped = self.stopped or "input-failed"
             self._ledger.emit(Notice("error", error.message))
         else:
-            unlisted = self._before.pending - self._added.pending
-            if unlisted > 0:
+            unlisted = self._counts.pending - self._added.pending
+            if unlisted > 0 and not self._plan.follows:
                 self.notice("info", f"URLs that an earlier list left are fetched too: {unlisted:,}")
         self._input_ended = True
         self._check_over()

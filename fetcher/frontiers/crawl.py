@@ -17,9 +17,9 @@ from fetcher.frontiers.marks import Marks, suspected
 from fetcher.frontiers.rejudging import Rejudging
 from fetcher.frontiers.robots import Robots
 from fetcher.frontiers.rows import SITEMAP, rank_of
-from fetcher.frontiers.rules import CrawlRules, Findings
+from fetcher.frontiers.rules import CrawlRules
 from fetcher.frontiers.seeds import Seeds
-from fetcher.model import Counts, Job, Link, Outcome, State
+from fetcher.model import Counts, Findings, Job, Link, Outcome, State
 
 # Sitemaps are among what is to be done, and count nowhere else. In the order of `Counts`.
 _COUNT = """SELECT total(state = 0), total(state = 1 AND kinds <> 4), total(state = 2 AND kinds <> 4),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from fetcher.model import Added, Counts, Job, Outcome
+from fetcher.model import Added, Counts, Findings, Job, Outcome
 from fetcher.policy.identity import request_key
 
 _MOST_NAMED = 100_000  # an endless stream must not grow; the oldest names are forgotten first
@@ -119,6 +119,9 @@ class MemoryFrontier:
 
     async def counts(self) -> Counts:
         return Counts(pending=self._pending, **self._ended)
+
+    async def findings(self) -> Findings:
+        return Findings()
 
     async def aclose(self, *, complete: bool) -> None:
         pass

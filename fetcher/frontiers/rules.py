@@ -31,14 +31,3 @@ class CrawlRules(msgspec.Struct, frozen=True, kw_only=True):
     sort_query: bool = False
     max_hops: int = MAX_HOPS  # redirects and canonicals in a row
     signature: str = ""
-
-
-class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a crawl came to, beyond its counts.
-
-    `broken` is the number of seeds that failed or were refused, and of found pages that failed, a 4xx
-    answer (408 and 429 aside) excepted. `left_out` counts by rule.
-    """
-
-    broken: int = 0
-    left_out: dict[str, int] = {}

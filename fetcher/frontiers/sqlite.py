@@ -28,11 +28,11 @@ from fetcher.frontiers.journal import Journal
 from fetcher.frontiers.labels import Labels
 from fetcher.frontiers.marks import Marks, suspected
 from fetcher.frontiers.names import Names
-from fetcher.frontiers.rules import CrawlRules, Findings
+from fetcher.frontiers.rules import CrawlRules
 from fetcher.frontiers.sessions import Mode, begin_session
 from fetcher.frontiers.state import extend_for_crawl, open_memory, open_state, storage_error
 from fetcher.lane import Lane
-from fetcher.model import Added, Counts, Job, Outcome, State
+from fetcher.model import Added, Counts, Findings, Job, Outcome, State
 from fetcher.policy.identity import request_key
 
 if TYPE_CHECKING:

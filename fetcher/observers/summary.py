@@ -28,6 +28,8 @@ def summary_lines(
     lines = [_headline(snapshot, directory), *_table(_states(snapshot))]
     if snapshot.errors:
         lines += ["", *_errors(snapshot.errors)]
+    if snapshot.left_out:
+        lines += ["", *_left_out(snapshot.left_out)]
     advice = _advice(snapshot, stopped, continue_command, retry_command)
     if advice:
         lines += ["", *advice]
@@ -69,6 +71,11 @@ def _errors(errors: dict[str, int]) -> list[str]:
         others = sum(number for _, number in rest)
         lines.append(f"  and {count(others)} of {plural(len(rest), 'other kind')}")
     return lines
+
+
+def _left_out(rules: dict[str, int]) -> list[str]:
+    ranked = sorted(rules.items(), key=lambda item: (-item[1], item[0]))
+    return ["left out by rules:", *_table([(visible(rule, 40), number, "") for rule, number in ranked])]
 
 
 def _advice(

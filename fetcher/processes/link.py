@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 
-from fetcher.model import Added, Counts, Job, Outcome
+from fetcher.model import Added, Counts, Findings, Job, Outcome
 from fetcher.processes.messages import Ask, Ended, Load, Outcomes, encode
 
 _NOT_HERE = "a worker process neither adds nor claims"
@@ -70,6 +70,9 @@ class ParentFrontier:
         raise NotImplementedError(_NOT_HERE)
 
     async def counts(self) -> Counts:
+        raise NotImplementedError(_NOT_HERE)
+
+    async def findings(self) -> Findings:
         raise NotImplementedError(_NOT_HERE)
 
     async def aclose(self, *, complete: bool) -> None:

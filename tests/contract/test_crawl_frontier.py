@@ -17,10 +17,10 @@ from fetcher.errors import ConfigError, StorageError
 from fetcher.frontiers.edges import pack, unpack
 from fetcher.frontiers.names import Names
 from fetcher.frontiers.report import read_report
-from fetcher.frontiers.rules import CrawlRules, Findings
+from fetcher.frontiers.rules import CrawlRules
 from fetcher.frontiers.sqlite import Mode, SqliteFrontier
 from fetcher.lane import Lane
-from fetcher.model import Counts, Job, Link, Outcome
+from fetcher.model import Counts, Findings, Job, Link, Outcome
 from fetcher.policy.scope import Scope
 
 NOW = 1_800_000_000.0

@@ -6,13 +6,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from support.parsers import AwaitsEach, Counting, awaits, awaits_items, visit, with_argument
+from support.parsers import AwaitsEach, Counting, awaits_items, visit, with_argument
 
 from fetcher.errors import ConfigError
 from fetcher.model import Record
@@ -83,7 +83,9 @@ async def test_many_batches_under_way_do_not_mix(offload: str, make: Make) -> No
 
 
 @pytest.mark.parametrize("offload", OFFLOADS)
-async def test_a_body_in_a_part_file_is_read_where_it_is_parsed(offload: str, make: Make, tmp_path: Path) -> None:
+async def test_a_body_in_a_part_file_is_read_where_it_is_parsed(
+    offload: str, make: Make, tmp_path: Path
+) -> None:
     part = tmp_path / "part"
     part.write_bytes(b"from the file")
     (reading,) = await make("echo", offload).read([visit(part)])
@@ -223,11 +225,13 @@ async def test_a_plain_function_that_gives_a_coroutine_is_told_to_be_async(offlo
 
 
 async def test_inline_such_a_coroutine_is_awaited(make: Make) -> None:
-    (reading,) = await make(lambda page: awaits(page), "inline").read([visit(b"x")])
+    (reading,) = await make("gives_coroutine", "inline").read([visit(b"x")])
     assert data_of(reading.data) == [{"text": "x"}]
 
 
-async def test_what_can_not_travel_is_refused_for_processes_and_inline_for_auto(make: Make, said: Said) -> None:
+async def test_what_can_not_travel_is_refused_for_processes_and_inline_for_auto(
+    make: Make, said: Said
+) -> None:
     with pytest.raises(ConfigError, match="can't go to a worker process: it can't be pickled"):
         make(with_argument, "processes")
     (reading,) = await make(with_argument, "auto").read([visit(b"x")])
@@ -308,7 +312,7 @@ HTML = b'<html><a href="http://site.test/next">next</a></html>'
 
 @pytest.mark.parametrize("offload", OFFLOADS)
 async def test_built_in_links_are_there_even_if_the_parser_fails(offload: str, make: Make) -> None:
-    reader = make(lambda page: 1 / 0 if offload else None, "inline", follows=True)
+    reader = make("fails", offload, follows=True)
     (reading,) = await reader.read([visit(HTML)])
     assert reading.error is not None
     assert [link.url for link in reading.links or ()] == ["http://site.test/next"]
@@ -362,12 +366,11 @@ async def test_the_links_that_a_parser_returns_are_added(make: Make) -> None:
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     (tmp_path / "page.html").write_text("stored text")
-    record = Record(url="http://site.test/a?b=1 c", final_url="http://site.test/a", path="page.html", state="failed")
+    record = Record(
+        url="http://site.test/a?b=1 c", final_url="http://site.test/a", path="page.html", state="failed"
+    )
     (tmp_path / "results.jsonl").write_bytes(msgspec.json.encode(record) + b"\n")
     return tmp_path
-
-
-Repeat = Callable[[str], Awaitable[subprocess.CompletedProcess[str]]]
 
 
 async def test_the_message_names_a_command_that_repeats_the_page(make: Make, stored: Path) -> None:
