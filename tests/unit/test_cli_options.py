@@ -85,7 +85,13 @@ def test_every_setting_of_the_command_line_is_an_option_that_config_takes() -> N
         "private_addresses": "deny",
     }
     samples |= {"header": "A: b", "resolve": "a:1:127.0.0.1", "retry_on": "429", "rate": "1/s", "user": "a:b"}
-    samples |= {"scope": "any", "ignore": "meta", "parser": "pages:read", "offload": "threads"}
+    samples |= {
+        "scope": "any",
+        "ignore": "meta",
+        "parser": "pages:read",
+        "offload": "threads",
+        "parser_memory": "1M",
+    }
     for key, option in CLI_OPTIONS.items():
         flags = run(option.flag) if option.is_flag else run(option.flag, samples.get(key, "1"))
         assert flags.keys() == {key}

@@ -262,3 +262,17 @@ def test_the_latencies_of_a_row_are_in_milliseconds():
         99,
         100,
     ]
+
+
+def test_latencies_and_errors_of_each_backend_are_told(counting):
+    counting.replies = {"/gone": lambda before: (404, b"no")}
+    notes = compare(counting, ["/gone"]).notes
+    assert notes[0].startswith("latency in ms, p50 / p90 / p99 / longest: asyncio ")
+    assert notes[1] == (
+        "errors: asyncio 1 http-status; curl 1 http-status; threads 1 http-status; sync 1 http-status"
+    )
+
+
+def test_a_backend_that_is_not_there_is_left_out():
+    with pytest.raises(ConfigError, match="none-such: not installed"):
+        compare_urls(["http://127.0.0.1:9/"], backends=["none-such"])
