@@ -11,6 +11,7 @@ import datetime as dt
 import importlib
 import inspect
 import os
+import pickle
 import random
 import shutil
 import sys
@@ -427,6 +428,13 @@ def fleet_run(
     from fetcher.worker import MODULE, charge_of  # noqa: PLC0415
 
     policies = make_policies(settings, environ)  # what is wrong in it is said before anything starts
+    try:
+        charges = [charge_of(settings, index, processes, environ, command) for index in range(processes)]
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"parser: it can't go to worker processes: {error}",
+            hint="define it in a module of its own, or do with one process",
+        ) from error
     ledger = Ledger(
         frontier=ports.frontier,
         store=NoneStore(),
@@ -437,7 +445,7 @@ def fleet_run(
     fleet = Fleet(
         Shares(processes, processes, policies.pace_of),
         ledger,
-        lambda index: (["-m", MODULE], charge_of(settings, index, processes, environ, command)),
+        lambda index: (["-m", MODULE], charges[index]),
         per_host=settings.per_host,
         is_shared=settings.rate is not None or settings.max_bandwidth is not None,
         keep=[directory.held],

@@ -1,4 +1,4 @@
-"""`fetcher demo`: a first look, with no network: a small site on the loopback, and its download."""
+"""`fetcher demo`: a first look, with no network: a small site on the loopback, downloaded, then crawled."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import click
 @click.command("demo", epilog="Example: fetcher demo /tmp/demo")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("fetcher-demo"))
 def command(directory: Path) -> int:
-    """Start a small site on the loopback and download it into DIRECTORY.
+    """Start a small site on the loopback, download it into DIRECTORY, crawl it into DIRECTORY/crawl.
 
-    Some of its pages are slow, some fail once, one is missing, one is a redirect: so the summary has
+    Some of its pages are slow, some fail once, one is missing, one is a redirect: so the summaries have
     something to say. The site stops with the command.
     """
     from fetcher.compose import run_loop
@@ -26,26 +26,39 @@ async def _demo(directory: Path) -> int:
     from fetcher.api import Download
     from fetcher.cli.session import conduct
     from fetcher.lab.site import DemoSite
-    from fetcher.settings import Settings
+    from fetcher.settings import build
     from fetcher.sources.iterables import IterableSource
 
+    common = {"concurrency": 16, "per_host": 16, "name": "{path}", "restart": True}
+    crawled = directory / "crawl"
     async with contextlib.AsyncExitStack() as stack:
         site = await stack.enter_async_context(DemoSite())
         urls = site.urls()
-        print(f"a site of {len(urls)} URLs is at {site.url} while this runs\n", file=sys.stderr)
-        settings = Settings(output=str(directory), concurrency=16, per_host=16, name="{path}", restart=True)
+        _say(f"a site of {len(urls)} URLs is at {site.url} while this runs; first, all of them as a list\n")
+        listing = Download(build({**common, "output": str(directory)}))
         code = await conduct(
-            Download(settings), [IterableSource(urls, batch=64)], f"fetcher demo → {directory}", None, None
+            listing, [IterableSource(urls, batch=64)], f"fetcher demo → {directory}", None, None
         )
-    expected = 1  # the missing page
-    print(
+        if code != 1:  # the missing page
+            return code
+        _say("\nand now from its home page alone, by following links\n")
+        crawl = Download(build({**common, "output": str(crawled)}, "crawl"), command="crawl")
+        code = await conduct(
+            crawl, [IterableSource([site.url], batch=1)], f"fetcher demo → {crawled}", None, None
+        )
+    _say(
         f"""
-One page is missing on purpose, so a script would see exit code 1. Now try:
+One page is missing on purpose: for the list that is exit code 1, for the crawl a finding. Now try:
   fetcher status {directory}
+  fetcher status {crawled}
   head -n 2 {directory}/results.jsonl
   fetcher get https://example.org/ -o pages
   fetcher get -i urls.txt -o pages          (a list; run it again to continue or --refresh)
-  fetcher get --help""",
-        file=sys.stderr,
+  fetcher crawl https://example.org/ -o site
+  fetcher get --help"""
     )
-    return 0 if code == expected else code
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

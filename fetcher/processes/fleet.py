@@ -32,7 +32,7 @@ _MOST_ASSIGNED = 16 * _WINDOW
 _LEAST_PER_HOST = 32
 _AHEAD_PER_HOST = 512  # of one host, for each member, so that it never waits for the next frame
 _LEAN = 64  # how many jobs more than others the preferred member of a host may have
-_AT_ONCE = (_WINDOW, 32, 4, 1)  # jobs given at once that were with so many members when they died
+_AT_ONCE = (_WINDOW, _WINDOW, 64, 8, 1)  # jobs in hand that were with so many members when they died
 _EARLY_DEATHS = 3
 _LEAVE_S = 10.0
 
@@ -236,7 +236,7 @@ class Fleet:
             for ended in message.ended:
                 self._ended(member, ended)
             self._loaded(member, message.load)
-            if member.suspects and not member.on_trial:
+            if member.suspects:
                 self._send_suspects(member)
             self._divide()
             if not self.is_busy:
@@ -378,7 +378,7 @@ class Fleet:
         self._send_suspects(successor)
 
     def _send_suspects(self, member: Member) -> None:
-        """Send the next jobs that were with a member that died; the more deaths, the fewer at once."""
+        """Send jobs that were with a member that died; the more deaths, the fewer are in hand at once."""
         suspects = member.suspects
         jobs: list[Job] = []
         while suspects:
@@ -386,7 +386,7 @@ class Fleet:
             if deaths >= len(_AT_ONCE):
                 self._give_up(suspects.popleft())
                 continue
-            if len(jobs) >= _AT_ONCE[deaths]:
+            if len(member.on_trial) + len(jobs) >= _AT_ONCE[deaths]:
                 break
             jobs.append(suspects.popleft())
         for job in jobs:

@@ -100,6 +100,10 @@ def test_the_demo_needs_nothing_and_succeeds(program: Program) -> None:
     assert len(found) > 100
     assert [record["status"] for record in found if record["state"] == "failed"] == [404]
     assert len(stored(program.folder / "tour")) > 100
+    crawled = records(program.folder / "tour" / "crawl")
+    assert len(crawled) > 100
+    assert {record["depth"] for record in crawled} > {0, 1}
+    assert [record["status"] for record in crawled if record["state"] == "failed"] == [404]
 
 
 # Settings from files and the environment.
