@@ -34,13 +34,17 @@ class CompareCommand(click.Command):
 
 @click.command("compare", cls=CompareCommand, epilog="Example: fetcher compare http cpu --plot models.svg")
 @click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
-@click.option("-n", "--size", type=click.IntRange(1, 1_000_000), help="how many, of one workload")
+@click.option("-n", "--size", type=click.IntRange(1, 10**6), metavar="N", help="how many; of one workload")
 @click.option(
-    "--wait", "wait_s", type=click.FloatRange(0, 10), metavar="S", help="seconds of one wait, of one workload"
+    "--wait", "wait_s", type=click.FloatRange(0, 10), metavar="S", help="seconds of a wait; of one workload"
 )
 @click.option("--models", metavar="LIST", help="only these, with commas between")
 @click.option(
-    "--rounds", type=click.IntRange(1, 100), default=3, help="rounds, of which medians are shown [3]"
+    "--rounds",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    default=3,
+    help="how often; medians are shown [3]",
 )
 @click.option(
     "--limit",

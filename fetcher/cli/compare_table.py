@@ -23,7 +23,7 @@ from fetcher.observers.lines import shown
 
 _WIDTH = 100  # where no terminal tells
 _WIDEST = 120
-_ROOMY = 100  # columns for what is good to know but not needed
+_ROOMY = 110  # columns for what is good to know but not needed
 _LINE = 2000
 
 
@@ -41,12 +41,17 @@ def rendered(comparison: Comparison) -> str:
     console = Console(file=text, width=width, force_terminal=sys.stdout.isatty(), highlight=False)
     console.print(Text(_clean(f"{comparison.workload}: {comparison.title}"), style="bold"))
     console.print(_table(comparison, width))
+    console.print()
     console.print(Padding(Text(_clean(comparison.conclusion)), (0, 2)))
     where, rounds = comparison.machine, comparison.rounds
     cores = f"{where.cpus} cores" if where.cpus != 1 else "1 core"
     times = f"medians of {rounds} rounds" if rounds != 1 else "one round"
     console.print()
-    for note in (*comparison.notes, f"{times}; {cores}, {where.python}, {where.platform}"):
+    notes = list(comparison.notes)
+    if comparison.workload == "sleep" and width < _ROOMY:
+        took = [f"{row.name} {_shown_starting(comparison, row)}" for row in comparison.rows if row.details]
+        notes.insert(0, f"starting them took: {', '.join(one for one in took if one.endswith('s'))}")
+    for note in (*notes, f"{times}; {cores}, {where.python}, {where.platform}"):
         console.print(Padding(Text(_clean(note), style="dim"), (0, 2)))
     return text.getvalue()
 
@@ -55,7 +60,7 @@ def _table(comparison: Comparison, width: int) -> Table:
     rows = comparison.rows
     columns = _columns(comparison, is_roomy=width >= _ROOMY)
     groups = _groups(rows)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=True, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("model", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True)
@@ -86,25 +91,32 @@ def _columns(comparison: Comparison, *, is_roomy: bool) -> list[Column]:
         return [Column("one costs", lambda row: shown_s(row.cost_s)), times, per_s, same]
     columns = [Column("time", lambda row: _about(row) + shown_s(row.wall_s))]
     if is_roomy and comparison.rounds > 1:
-        columns.append(
-            Column("from – to", lambda row: f"{shown_s(row.fastest_s)} – {shown_s(row.slowest_s)}")
-        )
+        columns.append(Column("±", lambda row: f"{(row.slowest_s - row.fastest_s) / 2 / row.wall_s:.0%}"))
     columns.append(Column("CPU", lambda row: _about(row) + shown_s(row.cpu_s)))
     columns.append(Column("memory", lambda row: shown_size(row.peak_bytes)))
     if any("longest_queue" in row.details for row in rows):
         columns.append(Column("queue", lambda row: f"{row.details.get('longest_queue', 0):,.0f}"))
-        columns.append(_detail("longest wait", "longest_wait_s"))
+        columns.append(_detail("waited", "longest_wait_s"))
     elif is_roomy:
-        if comparison.workload == "sleep":
-            columns.append(_detail("creation", "creation_s"))
-        if any("start_s" in row.details for row in rows):
-            columns.append(_detail("start", "start_s"))
+        if any(_starting(comparison, row) for row in rows):
+            columns.append(Column("starting", lambda row: _shown_starting(comparison, row)))
         if any("stall_s" in row.details for row in rows):
             columns.append(_detail("loop held", "stall_s"))
     columns.append(per_s)
     if any(row.speedup is not None for row in rows):
         columns.append(Column("speed-up", lambda row: shown_ratio(row.speedup) if row.speedup else ""))
     return [*columns, same]
+
+
+def _starting(comparison: Comparison, row: Row) -> float:
+    """What it took to start a pool; where starting is what is compared, also to start each task."""
+    created = row.details.get("creation_s", 0.0) if comparison.workload == "sleep" else 0.0
+    return created + row.details.get("start_s", 0.0)
+
+
+def _shown_starting(comparison: Comparison, row: Row) -> str:
+    seconds = _starting(comparison, row)
+    return shown_s(seconds) if seconds else ""
 
 
 def _detail(heading: str, name: str) -> Column:

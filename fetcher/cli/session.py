@@ -102,6 +102,8 @@ async def conduct(
             observers.append(_log(settings, stack))
         if settings.json:
             observers.append(Pipe(download.stop))
+        if settings.parser is not None:  # whatever it prints is not data
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         download.observers += observers
         showing = None if display is None else asyncio.create_task(display.run())
         try:

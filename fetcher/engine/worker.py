@@ -257,7 +257,7 @@ class Worker:
                 target,
                 hops=fetch.job.hops if is_link else len(redirects),
                 max_redirects=most,
-                seen=() if has_new_cookies else seen,
+                seen=() if has_new_cookies or is_link else seen,
                 has_credentials=carry_credentials(request.headers),
             )
         except (RedirectFailed, Refused) as failure:

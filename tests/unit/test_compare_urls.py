@@ -209,13 +209,13 @@ def said(made: list[Round], **settings: object) -> str:
 
 def test_the_fastest_is_named_with_its_lead():
     assert said(rounds(4, 2, 6, 20)).startswith(
-        "curl was fastest, at 50 URLs/s: 2.0 × asyncio, 3.0 × threads and 10.0 × sync."
+        "Curl was fastest, at 50 URLs/s: 2.0 × as fast as asyncio, 3.0 × threads and 10 × sync."
     )
 
 
 def test_backends_that_are_close_share_the_first_place():
     assert said(rounds(2.2, 2, 2.1, 20)).startswith(
-        "curl, threads and asyncio were about equally fast, at 50 URLs/s: 10.0 × sync."
+        "Curl, threads and asyncio were about equally fast, at 50 URLs/s: 10 × as fast as sync."
     )
 
 
@@ -271,6 +271,13 @@ def test_latencies_and_errors_of_each_backend_are_told(counting):
     assert notes[1] == (
         "errors: asyncio 1 http-status; curl 1 http-status; threads 1 http-status; sync 1 http-status"
     )
+
+
+def test_a_url_that_was_refused_has_no_latency():
+    made = rounds(1.0, number=2)
+    made[0].answers[0] = Answer("nonsense", "refused", error="bad-url")
+    (row,) = summarize(["nonsense", "http://a/1"], made, None, {}).rows
+    assert row.details["p50_ms"] == 100
 
 
 def test_a_backend_that_is_not_there_is_left_out():
