@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fetcher.api import Fetcher, Stream, fetch, fetch_all, stream
+    from fetcher.api import Crawl, Fetcher, Stream, crawl, fetch, fetch_all, stream
     from fetcher.bridge import async_or_sync, async_wrap
     from fetcher.errors import (
         BadEncoding,
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         TlsRejected,
         WorkerDied,
     )
-    from fetcher.model import Entry, Headers, Record, Result, Summary
+    from fetcher.model import Entry, Headers, Link, Record, Result, Summary
+    from fetcher.parsers.page import Page, Parsed
 
 __version__ = "0.1.0"
 
@@ -44,9 +45,10 @@ _ERRORS = (
     "TimedOut TlsRejected WorkerDied"
 )
 _HOMES = {
-    **dict.fromkeys(("Fetcher", "Stream", "fetch", "fetch_all", "stream"), "fetcher.api"),
+    **dict.fromkeys(("Crawl", "Fetcher", "Stream", "crawl", "fetch", "fetch_all", "stream"), "fetcher.api"),
     **dict.fromkeys(("async_or_sync", "async_wrap"), "fetcher.bridge"),
-    **dict.fromkeys(("Entry", "Headers", "Record", "Result", "Summary"), "fetcher.model"),
+    **dict.fromkeys(("Entry", "Headers", "Link", "Record", "Result", "Summary"), "fetcher.model"),
+    **dict.fromkeys(("Page", "Parsed"), "fetcher.parsers.page"),
     **dict.fromkeys(_ERRORS.split(), "fetcher.errors"),
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
+    "Crawl",
     "DirectoryInUse",
     "Entry",
     "ExchangeError",
@@ -63,8 +66,11 @@ __all__ = [
     "Fetcher",
     "FetcherError",
     "Headers",
+    "Link",
     "NameNotResolved",
+    "Page",
     "ParseFailed",
+    "Parsed",
     "ProtocolBroken",
     "Record",
     "RedirectFailed",
@@ -79,6 +85,7 @@ __all__ = [
     "__version__",
     "async_or_sync",
     "async_wrap",
+    "crawl",
     "fetch",
     "fetch_all",
     "stream",

@@ -313,9 +313,7 @@ class Run:
     async def _claim_forever(self) -> None:
         """Keep the window filled: claim when it is half empty, as long as there may be more."""
         ledger, crew = self._ledger, self._crew
-        if (
-            self._pending or self._plan.follows
-        ):  # where links are followed, only a claim tells that all is over
+        if self._pending or self._plan.follows:  # of a crawl only a claim tells that all is over
             self._claim_wanted.set()
         while True:
             await self._claim_wanted.wait()

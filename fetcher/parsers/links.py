@@ -1,0 +1,108 @@
+"""The built-in links of a page: by its media type, and from its `Link` header field.
+
+Invariant: whatever the bytes are, this returns; no link is resolved against anything but its page.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from fetcher.model import Headers, Link
+from fetcher.parsers.css import links_of_css
+from fetcher.parsers.found import MOST_LINKS, Found
+from fetcher.parsers.html import links_of_html
+from fetcher.parsers.linkheader import links_of_header
+from fetcher.parsers.robotstag import header_forbids_following
+from fetcher.parsers.sitemaps import FEED_ROOTS, SITEMAP_ROOTS, in_utf8, links_of_sitemap, links_of_xml
+from fetcher.parsers.xml import root_of
+from fetcher.policy.encodings import encoding_of
+
+Type = Literal["html", "xml", "css", "other"]
+
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+_XML = frozenset({"application/xml", "text/xml"})
+_looks_like_html = re.compile(  # MIME Sniffing §7.1
+    rb"(?:\xef\xbb\xbf)?+[ \t\n\f\r]*+(?:<!--|<(?:!doctype html|html|head|script|iframe|h1|div|font"
+    rb"|table|a|style|title|b|body|br|p)[ \t\n\f\r>])",
+    re.IGNORECASE,
+).match
+
+
+def links_of(
+    body: bytes,
+    *,
+    url: str,
+    content_type: str | None,
+    headers: Headers | None,
+    assets: bool = False,
+    ignore: frozenset[str] = frozenset(),
+    kind: Literal["page", "sitemap"] = "page",
+) -> list[Link]:
+    """The links of a page in the order in which they stand, each once, at most 50,000. Never raises.
+
+    `url` is where the body came from. `ignore` holds what is not to be respected: `nofollow` (of a link),
+    `meta` (`nofollow` for the whole page, also of X-Robots-Tag), `canonical`. A link that asks not to be
+    followed is there all the same, and says so. With the kind `sitemap` the body is read as one.
+    """
+    if kind == "sitemap":
+        return links_of_sitemap(body, url=url, content_type=content_type, assets=assets)
+    nofollow = "meta" not in ignore and header_forbids_following(headers)
+    announced = _of_header(headers, url, assets=assets, ignore=ignore, nofollow=nofollow)
+    contained = _of_body(body, url, content_type, assets=assets, ignore=ignore, nofollow=nofollow)
+    if not announced:
+        return contained
+    known = {(link.url, link.kind) for link in announced}
+    rest = [link for link in contained if (link.url, link.kind) not in known]
+    return (announced + rest)[:MOST_LINKS]
+
+
+def type_of(body: bytes, content_type: str | None) -> Type:
+    """How a body is to be read: as its media type says, or by what it looks like where none is given."""
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type in _HTML:
+        return "html"
+    if media_type in _XML or media_type.endswith("+xml"):
+        return "xml"
+    if media_type == "text/css":
+        return "css"
+    if "/" in media_type:
+        return "other"
+    if _looks_like_html(body):
+        return "html"
+    return "xml" if root_of(body[:4096]) in SITEMAP_ROOTS | FEED_ROOTS | {"html"} else "other"
+
+
+def _of_body(
+    body: bytes,
+    url: str,
+    content_type: str | None,
+    *,
+    assets: bool,
+    ignore: frozenset[str],
+    nofollow: bool,
+) -> list[Link]:
+    read_as = type_of(body, content_type)
+    if read_as == "css":
+        return links_of_css(body, url=url, content_type=content_type) if assets else []
+    if read_as == "other":
+        return []
+    document = in_utf8(body, content_type)
+    if read_as == "xml" and root_of(document) != "html":
+        return links_of_xml(document, url=url, assets=assets)
+    encoding = "utf-8" if document is body else encoding_of(body, content_type)
+    return links_of_html(
+        document, url=url, encoding=encoding, assets=assets, ignore=ignore, nofollow=nofollow
+    )
+
+
+def _of_header(
+    headers: Headers | None, url: str, *, assets: bool, ignore: frozenset[str], nofollow: bool
+) -> list[Link]:
+    found: Found | None = None
+    for reference, kind, is_nofollow in links_of_header(headers):
+        if (kind == "asset" and not assets) or (kind == "canonical" and "canonical" in ignore):
+            continue
+        found = found or Found(url)
+        found.add(reference, kind, nofollow=nofollow or (is_nofollow and "nofollow" not in ignore))
+    return found.links() if found else []

@@ -1,0 +1,37 @@
+"""What a page or its header says to robots: whether its links may be followed."""
+
+from __future__ import annotations
+
+from fetcher.model import Headers
+
+_FORBIDDING = frozenset({"nofollow", "none"})
+_WITH_VALUES = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_OURS = frozenset({"", "*", "fetcher", "robots"})
+
+
+def forbids_following(directives: str) -> bool:
+    """Whether `nofollow` or `none` is among them: the content of `<meta name=robots>`."""
+    return not _FORBIDDING.isdisjoint(directives.lower().replace(",", " ").split())
+
+
+def header_forbids_following(headers: Headers | None) -> bool:
+    """The same of `X-Robots-Tag`. A field, or the rest of one, may be for one agent: `otherbot: nofollow`."""
+    if headers is None or headers.find(b"x-robots-tag") is None:
+        return False
+    return any(_field_forbids(field) for field in headers.get_all("x-robots-tag"))
+
+
+def _field_forbids(field: str) -> bool:
+    agent = ""
+    for part in field.lower().split(","):
+        name, colon, directive = part.partition(":")
+        name = name.strip()
+        if not colon:
+            directive = name
+        elif name in _WITH_VALUES:
+            continue
+        else:
+            agent = name
+        if agent in _OURS and directive.strip() in _FORBIDDING:
+            return True
+    return False
