@@ -33,14 +33,15 @@ class Scale:
     many_lines: int
     large_mb: int
     starts: int
+    crawl_pages: int
 
 
 def full(rounds: int) -> Scale:
-    return Scale(rounds, 100_000, 1_000_000, min(rounds, 2), 20_000, 20_000, 200_000, 1024, 20)
+    return Scale(rounds, 100_000, 1_000_000, min(rounds, 2), 20_000, 20_000, 200_000, 1024, 20, 2_000)
 
 
 def quick(rounds: int) -> Scale:
-    return Scale(rounds, 20_000, 0, 0, 4_000, 4_000, 40_000, 256, 7)
+    return Scale(rounds, 20_000, 0, 0, 4_000, 4_000, 40_000, 256, 7, 500)
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ def get(scale: Scale, folder: Path) -> Findings:
         ]
         usages = interleaved(contenders, scale.rounds)
     inside = {
-        name: [_elapsed(run, scale.pages) if name == "fetcher get" else float(run.stdout) for run in runs]
+        name: [elapsed_of(run, scale.pages) if name == "fetcher get" else float(run.stdout) for run in runs]
         for name, runs in usages.items()
     }
     ours, bare = contenders[0].name, contenders[1].name
@@ -158,7 +159,7 @@ def get(scale: Scale, folder: Path) -> Findings:
     ):
         goal = f"get against the bare aiohttp loop, {text}"
         findings.goals.append(Goal(goal, 0.9, " ×", ratio, is_least=True))
-    findings.figures = _figures(usages) | {"alone_s": inside}
+    findings.figures = figures_of(usages) | {"alone_s": inside}
     return findings
 
 
@@ -182,12 +183,22 @@ def _check_pages(out: Path, pages: int) -> None:
         raise Overran(f"{len(found)} whole files instead of {pages}")
 
 
-def _elapsed(run: Usage, urls: int) -> float:
+def elapsed_of(run: Usage, urls: int) -> float:
     """The seconds of the run as the summary tells them; its rate has more digits than its time."""
     found = re.search(r"\(([\d,]+)/s\)", run.stderr)
     if found is None:
         raise Overran(f"no rate in the summary:\n{run.stderr[-1000:]}")
     return urls / float(found[1].replace(",", ""))
+
+
+# -- following links -----------------------------------------------------------------------------------
+
+
+def crawl(scale: Scale, folder: Path) -> Findings:
+    """`fetcher crawl` against Scrapy."""
+    from crawl import measure  # which builds on this module
+
+    return measure(scale, folder)
 
 
 # -- memory --------------------------------------------------------------------------------------------
@@ -298,7 +309,7 @@ def large(scale: Scale, folder: Path) -> Findings:
         Goal(f"one body of {scale.large_mb} MB against curl", 0.8, " ×", median(rate_ratios), is_least=True),
         Goal(f"memory with {scale.large_mb} MB against 64 MB", 1.1, " ×", growth),
     ]
-    findings.figures = _figures(usages)
+    findings.figures = figures_of(usages)
     return findings
 
 
@@ -325,11 +336,11 @@ def startup(scale: Scale, folder: Path) -> Findings:  # noqa: ARG001  (all bench
     findings = Findings([table(f"Start-up, {scale.starts} rounds", ["program", "wall s", "CPU s"], rows)])
     wall_s = median(run.wall_s for run in usages[contenders[0].name])
     findings.goals = [Goal("fetcher --version", 0.15, " s", wall_s)]
-    findings.figures = _figures(usages)
+    findings.figures = figures_of(usages)
     return findings
 
 
-def _figures(usages: dict[str, list[Usage]]) -> dict[str, Any]:
+def figures_of(usages: dict[str, list[Usage]]) -> dict[str, Any]:
     return {
         name: [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_mb": run.peak_mb} for run in runs]
         for name, runs in usages.items()
@@ -341,10 +352,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "startup": startup,
     "engine": engine,
     "get": get,
+    "crawl": crawl,
     "memory": memory,
     "large": large,
 }
-NEED_NGINX: Sequence[str] = ("get", "memory", "large")
+NEED_NGINX: Sequence[str] = ("get", "crawl", "memory", "large")
 
 
 def run_one(name: str, scale: Scale, folder: Path) -> Findings:

@@ -67,8 +67,7 @@ def links_of_html(
     reading.read(page)
     base = url if reading.base is None else _base(url, reading.base)
     nofollow = nofollow or reading.nofollow
-    if len(reading.wanted) > 1 or reading.wanted:
-        found = Found(base, encoding)
+    found = Found(base, encoding)
     for (written, kind), is_nofollow in reading.wanted.items():
         href = text_of(written) if isinstance(written, bytes) else written
         found.add(href, kind, nofollow=nofollow or is_nofollow)

@@ -201,8 +201,10 @@ _reference = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?+|([a-zA-Z][a-
 
 
 def text_of(value: bytes) -> str:
-    """The value of an attribute, its character references resolved (§13.2.5.72)."""
+    """The value of an attribute, its character references resolved (§13.2.5.72 to 80)."""
     text = value.decode("utf-8", "replace")
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
     return _reference.sub(_character, text) if "&" in text else text
 
 

@@ -355,12 +355,23 @@ async def test_links_of_a_page_that_was_claimed_are_taken_in_a_worker(
     assert [link.url for link in reading.links or ()] == ["http://site.test/next"]
 
 
-async def test_the_links_that_a_parser_returns_are_added(make: Make) -> None:
-    def follows_one(page: Any) -> None:
-        page.follow(["http://site.test/own"])
+@pytest.mark.parametrize("offload", OFFLOADS)
+async def test_the_links_that_a_parser_gives_are_resolved_and_added(offload: str, make: Make) -> None:
+    (reading,) = await make("gives_links", offload, follows=True).read([visit(HTML, "http://site.test/a/b")])
+    assert [link.url for link in reading.links or ()] == [
+        "http://site.test/next",
+        "http://site.test/a/followed",
+        "http://site.test/returned",
+        "http://site.test/a/in-a-list",
+    ]
+    assert data_of(reading.data) == [{"a": 1}, {"b": 2}]
 
-    (reading,) = await make(follows_one, "inline", follows=True).read([visit(HTML)])
-    assert [link.url for link in reading.links or ()] == ["http://site.test/next", "http://site.test/own"]
+
+@pytest.mark.parametrize("offload", OFFLOADS)
+async def test_a_link_that_is_none_fails_its_page_only(offload: str, make: Make) -> None:
+    bad, good = await make("gives_no_link", offload).read([visit(b"bad"), visit(b"good")])
+    assert bad.error is not None
+    assert data_of(good.data) == [1]
 
 
 @pytest.fixture
