@@ -105,7 +105,8 @@ def main() -> None:
         elapsed, cpu = compose.run_loop(measure(path, options.frontier, folder, options.workers))
         print(
             f"{options.frontier} frontier, {options.urls:,} URLs to {options.workers} workers: "
-            f"{options.urls / elapsed:,.0f} URL/s; the parent {cpu / options.urls * 1e6:.1f} µs of CPU per URL"
+            f"{options.urls / elapsed:,.0f} URL/s; "
+            f"the parent {cpu / options.urls * 1e6:.1f} µs of CPU per URL"
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

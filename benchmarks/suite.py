@@ -34,14 +34,32 @@ class Scale:
     large_mb: int
     starts: int
     crawl_pages: int
+    batch_pages: int
+    parsed_pages: int
 
 
 def full(rounds: int) -> Scale:
-    return Scale(rounds, 100_000, 1_000_000, min(rounds, 2), 20_000, 20_000, 200_000, 1024, 20, 2_000)
+    return Scale(
+        rounds, 100_000, 1_000_000, min(rounds, 2), 20_000, 20_000, 200_000, 1024, 20, 2_000, 100_000, 400
+    )
 
 
 def quick(rounds: int) -> Scale:
-    return Scale(rounds, 20_000, 0, 0, 4_000, 4_000, 40_000, 256, 7, 500)
+    """Enough to see that everything runs."""
+    return Scale(
+        rounds=rounds,
+        engine_urls=20_000,
+        million=0,
+        million_rounds=0,
+        pages=4_000,
+        few_lines=4_000,
+        many_lines=40_000,
+        large_mb=256,
+        starts=7,
+        crawl_pages=500,
+        batch_pages=10_000,
+        parsed_pages=150,
+    )
 
 
 @dataclass(slots=True)
@@ -105,7 +123,7 @@ def engine(scale: Scale, folder: Path) -> Findings:
 def get(scale: Scale, folder: Path) -> Findings:
     """`fetcher get` against scripts that save the same files."""
     root, out = folder / "site", folder / "out"
-    paths = _write_site(root, scale.pages)
+    paths = write_site(root, scale.pages)
     with nginx(root, folder / "nginx") as address:
         listed = folder / "urls.txt"
         listed.write_text("".join(f"{address}/{path}\n" for path in paths))
@@ -163,7 +181,8 @@ def get(scale: Scale, folder: Path) -> Findings:
     return findings
 
 
-def _write_site(root: Path, pages: int) -> list[str]:
+def write_site(root: Path, pages: int) -> list[str]:
+    """So many pages below `root`; their paths."""
     paths = []
     body = random.Random(0).randbytes(PAGE_BYTES)
     for number in range(pages):
@@ -199,6 +218,79 @@ def crawl(scale: Scale, folder: Path) -> Findings:
     from crawl import measure  # which builds on this module
 
     return measure(scale, folder)
+
+
+# -- a large batch, and its feeding ----------------------------------------------------------------------
+
+
+def batch(scale: Scale, folder: Path) -> Findings:
+    """Backends and processes against curl -Z, wget2 and aria2."""
+    from batch import measure  # which builds on this module
+
+    return measure(scale, folder)
+
+
+def feed(scale: Scale, folder: Path) -> Findings:
+    """What one parent can feed to two workers that answer at once."""
+    shared = [PYTHON, str(HERE / "fleet_feed.py"), "--folder", str(folder), "--urls", str(scale.engine_urls)]
+    contenders = [
+        Contender(f"{name} frontier", [*shared, "--frontier", name]) for name in ("memory", "sqlite")
+    ]
+    usages = interleaved(contenders, scale.rounds)
+    findings = Findings(figures=figures_of(usages))
+    rows = []
+    for name, runs in usages.items():
+        rates = [float(re.findall(r"([\d,]+) URL/s", run.stdout)[0].replace(",", "")) for run in runs]
+        costs = [float(re.findall(r"([\d.]+) µs", run.stdout)[0]) for run in runs]
+        rows.append([name, spread(rates, 0), spread(costs, 1)])
+        goal = f"one parent to two workers, {name}"
+        findings.goals.append(Goal(goal, 150_000, " URL/s", median(rates), is_least=True))
+    findings.texts.append(table("Feeding two workers", ["state", "URL/s", "parent's CPU µs/URL"], rows))
+    return findings
+
+
+# -- a parser that costs CPU ---------------------------------------------------------------------------
+
+
+def offload(scale: Scale, folder: Path) -> Findings:
+    """Parsing on the loop, in worker processes, and where `auto` puts it."""
+    root, out = folder / "site", folder / "out"
+    cheap = write_site(root, 2_000)
+    findings = Findings()
+    with nginx(root, folder / "nginx") as address:
+
+        def contender(where: str, cost_ms: str, paths: Sequence[str]) -> Contender:
+            listed = folder / f"urls-{where}-{cost_ms}.txt"
+            listed.write_text("".join(f"{address}/{path}\n" for path in paths))
+            command = [PYTHON, str(HERE / "offload.py"), str(listed), str(out), where, cost_ms]
+            return Contender(f"{where}, {cost_ms} ms", command, after=lambda _: emptied(out))
+
+        dear = cheap[: scale.parsed_pages]
+        places = [contender(where, "20", dear) for where in ("inline", "processes", "auto")]
+        usages = interleaved([*places, contender("auto", "0.1", cheap)], scale.rounds)
+    found = {name: [json.loads(run.stdout) for run in runs] for name, runs in usages.items()}
+    rows = [
+        [
+            name,
+            spread((each["pages_per_s"] for each in figures), 0),
+            spread((each["lag_p99_s"] * 1000 for each in figures), 1),
+            figures[-1]["said"][-1] if figures[-1]["said"] else "",
+        ]
+        for name, figures in found.items()
+    ]
+    columns = ["where, cost", "pages/s", "loop's lag p99, ms", "what was said"]
+    findings.texts.append(table("A parser that costs CPU", columns, rows))
+
+    def compared(key: str) -> float:
+        pairs = zip(found["processes, 20 ms"], found["inline, 20 ms"], strict=True)
+        return median(ours[key] / inline[key] for ours, inline in pairs)
+
+    findings.goals = [
+        Goal("processes against inline, 20 ms a page", 1.6, " ×", compared("pages_per_s"), is_least=True),
+        Goal("the loop's lag, processes against inline", 0.5, " ×", compared("lag_p99_s")),
+    ]
+    findings.figures = found
+    return findings
 
 
 # -- memory --------------------------------------------------------------------------------------------
@@ -353,10 +445,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "engine": engine,
     "get": get,
     "crawl": crawl,
+    "batch": batch,
+    "feed": feed,
+    "offload": offload,
     "memory": memory,
     "large": large,
 }
-NEED_NGINX: Sequence[str] = ("get", "crawl", "memory", "large")
+NEED_NGINX: Sequence[str] = ("get", "crawl", "batch", "offload", "memory", "large")
 
 
 def run_one(name: str, scale: Scale, folder: Path) -> Findings:
