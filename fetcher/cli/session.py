@@ -170,10 +170,11 @@ def _summary(
     download: Download, summary: Summary, command: str | None, retry_command: str | None
 ) -> list[str]:
     stopped = summary.stopped
+    is_crawl = summary.findings is not None  # what --max-pages leaves, the same command leaves again
     return summary_lines(
         download.snapshot(),
         stopped=None if stopped is None else WORDS.get(stopped, stopped),
-        continue_command=command if stopped is not None or summary.pending else None,
+        continue_command=command if stopped is not None or (summary.pending and not is_crawl) else None,
         retry_command=retry_command if summary.failed and not stopped else None,
         directory=str(download.directory.root),
     )
