@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from support.program import Program, by_url, parts, records, stored, write_list
+from support.program import Program, parts, records, stored, write_list
 from support.site import Site
+from support.whole import assert_whole, listed
 
 MakeSite = Callable[..., Site]
 
@@ -20,25 +20,6 @@ CONCURRENCY = 32
 UNSETTLED = 64
 MOST_REPEATED = CONCURRENCY + UNSETTLED
 COMMAND = ("get", "-i", "urls.txt", "-o", "out", "-c", str(CONCURRENCY), "--per-host", str(CONCURRENCY))
-
-
-def listed(program: Program, site: Site) -> list[str]:
-    urls = [site.url(path) for path in site.pages]
-    write_list(program.folder / "urls.txt", urls)
-    return urls
-
-
-def assert_whole(site: Site, out: Path, urls: list[str]) -> None:
-    """Every URL has one line, and its file holds the page, byte for byte; no part is left."""
-    assert [record["url"] for record in records(out)] != []
-    assert sorted(record["url"] for record in records(out)) == sorted(urls)
-    found = by_url(out)
-    files = stored(out)
-    assert len(files) == len(urls)
-    for url, path in zip(urls, site.pages, strict=True):
-        assert found[url]["state"] == "done"
-        assert files[found[url]["path"]].read_bytes() == site.pages[path]
-    assert parts(out) == []
 
 
 def test_a_run_killed_three_times_ends_with_every_file_whole_and_each_url_recorded_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 from support.faultserver import Hit
 from support.program import Program, by_url, eventually, parts, records, stored, write_list
 from support.site import Site
+from support.whole import assert_whole, listed
 
 MakeSite = Callable[..., Site]
 
@@ -39,22 +41,6 @@ def is_alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-
-
-def listed(program: Program, site: Site) -> list[str]:
-    urls = [site.url(path) for path in site.pages]
-    write_list(program.folder / "urls.txt", urls)
-    return urls
-
-
-def assert_whole(site: Site, out: Path, urls: list[str]) -> None:
-    assert sorted(record["url"] for record in records(out)) == sorted(urls)
-    found, files = by_url(out), stored(out)
-    assert len(files) == len(urls)
-    for url, path in zip(urls, site.pages, strict=True):
-        assert found[url]["state"] == "done"
-        assert files[found[url]["path"]].read_bytes() == site.pages[path]
-    assert parts(out) == []
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
@@ -222,7 +208,7 @@ def test_the_delay_of_a_host_holds_over_all_workers_and_over_redirects_to_it(
     assert ended.code == 0, ended.err
     times = sorted(spread(site.log)[slow])
     assert len(times) == 8
-    assert min(after - before for before, after in zip(times, times[1:], strict=False)) > 0.15
+    assert min(after - before for before, after in itertools.pairwise(times)) > 0.15
 
 
 def test_retry_after_holds_the_host_in_every_worker(program: Program, make_site: MakeSite) -> None:
