@@ -47,6 +47,8 @@ Item = TypeVar("Item", bound=Result)
 Urls: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 STREAM_MAX_SIZE = 64 * 1024 * 1024
+_OF_CONNECTIONS = ("backend", "http", "connect_timeout", "user_agent", "resolve", "ca_file", "client_cert")
+_OF_CONNECTIONS += ("insecure", "ipv4", "ipv6")  # a crawl that differs in one has connections of its own
 _MOST_PULLED = 32  # items of a plain iterable that are taken in one go
 
 
@@ -266,7 +268,10 @@ class Crawl(_Stream["Page"]):
     """Pages of a crawl as they end: `async for`, and `for` in plain code. See `Fetcher.crawl`."""
 
     def _is_tied(self) -> bool:
-        return self._owner is not None and self._owner.is_open
+        owner = self._owner
+        if owner is None or not owner.is_open:
+            return False
+        return all(getattr(self._settings, key) == getattr(owner.settings, key) for key in _OF_CONNECTIONS)
 
     def _make_run(
         self,
@@ -338,12 +343,14 @@ class Fetcher:
         self._given = settings
         self.settings = make(settings)
         self._backend: Backend | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Summary]] = set()
 
     async def __aenter__(self) -> Self:
         if self._backend is not None:
             raise RuntimeError("this Fetcher is open already")
         self._backend = compose.make_backend(self.settings)
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -359,9 +366,11 @@ class Fetcher:
 
     @property
     def backend(self) -> Backend:
-        """The open backend. Raises `RuntimeError` outside `async with`."""
+        """The open backend. Raises `RuntimeError` outside `async with`, and in another loop."""
         if self._backend is None:
             raise RuntimeError("open the Fetcher first: async with fetcher.Fetcher(…) as f")
+        if self._loop not in {None, asyncio.get_running_loop()}:
+            raise RuntimeError("this Fetcher belongs to the loop that opened it: open another one here")
         return self._backend
 
     def adopt(self, task: asyncio.Task[Summary]) -> None:
@@ -409,9 +418,9 @@ class Fetcher:
         if directory is not None:
             settings = msgspec.structs.replace(settings, output=os.fspath(directory))
         source = IterableSource([os.fspath(urls)] if isinstance(urls, str | os.PathLike) else urls, batch=256)
-        run = Download(settings, backend=self._backend).run([source])
-        if self._backend is None:
-            return await run
+        if not self.is_open:
+            return await Download(settings).run([source])
+        run = Download(settings, backend=self.backend).run([source])
         task = asyncio.create_task(run)
         self.adopt(task)
         try:

@@ -17,7 +17,7 @@ import msgspec
 
 from fetcher.errors import ConfigError
 from fetcher.kinds import Plain
-from fetcher.kinds.values import PATTERNS
+from fetcher.kinds.values import FUNCTION, PATTERNS
 from fetcher.settings import (
     EXCLUSIVE,
     HOST_OPTIONS,
@@ -183,6 +183,8 @@ def _converted(option: Option, raw: Any, label: str, base: Path | None = None) -
     value = convert(option, raw, label)
     if option.kind is PATTERNS and value:
         _check_patterns(option.key, value, label)
+    if option.kind is FUNCTION and isinstance(value, str) and ".py:" in value:
+        return _joined(base, value)  # a module in a file, beside the job
     if not option.is_path or value is None:
         return value
     return tuple(_joined(base, item) for item in value) if isinstance(value, tuple) else _joined(base, value)

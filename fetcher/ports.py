@@ -14,7 +14,19 @@ import msgspec
 
 from fetcher.errors import ParseFailed, Phase, StorageError
 from fetcher.events import Event
-from fetcher.model import Added, Counts, Entry, Findings, Headers, Job, Link, Outcome, Record, Request, Response
+from fetcher.model import (
+    Added,
+    Counts,
+    Entry,
+    Findings,
+    Headers,
+    Job,
+    Link,
+    Outcome,
+    Record,
+    Request,
+    Response,
+)
 
 
 class Traits(msgspec.Struct, frozen=True):

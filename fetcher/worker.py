@@ -34,6 +34,7 @@ from fetcher.model import Outcome
 from fetcher.processes import ParentFrontier, Shares
 from fetcher.processes import messages as msg
 from fetcher.processes.channel import Channel
+from fetcher.processes.fleet import IGNORED
 from fetcher.settings import Settings
 
 MODULE = "fetcher.worker"
@@ -143,6 +144,7 @@ class WorkerProcess:
                 settling = tasks.create_task(settler.run())
                 crew.start(tasks, on_idle=settler.hurry, on_tick=self._pulse)
                 self._is_ready = True
+                self._pulse()  # so that a later death is not taken for a failed start
                 for message in self._early:
                     self.hear(message)
                 await self._ending.wait()
@@ -268,8 +270,9 @@ def _end_with(lifeline: int) -> None:
 
 def main() -> None:
     """Be a worker."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)  # held back until now
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.setblocking(False)
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()

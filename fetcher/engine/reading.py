@@ -7,6 +7,7 @@ parser failed of; until then it counts as unsettled, so pages that wait to be re
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 
 from fetcher.engine.ledger import Ledger
@@ -22,7 +23,7 @@ class ReadingDesk:
         self._ledger = ledger
         self._reader = reader
         self._waiting: deque[Outcome] = deque()
-        self._under_way = 0
+        self._under_way: list[list[Outcome]] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -31,8 +32,11 @@ class ReadingDesk:
     def put(self, outcome: Outcome) -> None:
         """Take an outcome: read it if it has a new page, else pass it on."""
         record, body = outcome.record, outcome.body
-        if record is None or record.state != "done" or body is None or not body.is_wanted or self._is_over:
+        if record is None or record.state != "done" or body is None or not body.is_wanted:
             self._ledger.settle(outcome)
+            return
+        if self._is_over:  # nobody will read it: it stays pending
+            body.discard()
             return
         self._ledger.unsettled += 1
         self._waiting.append(outcome)
@@ -41,22 +45,19 @@ class ReadingDesk:
 
     async def run(self) -> None:
         """Read until cancelled. Bodies of what was not read are let go: it stays pending."""
-        batches: set[asyncio.Task[None]] = set()
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
-                    while self._waiting and self._under_way < self._reader.most_at_once:
+                    while self._waiting and len(self._under_way) < self._reader.most_at_once:
                         size = min(self._reader.batch, len(self._waiting))
                         batch = [self._waiting.popleft() for _ in range(size)]
-                        self._under_way += 1
-                        task = group.create_task(self._read(batch))
-                        batches.add(task)
-                        task.add_done_callback(batches.discard)
+                        self._under_way.append(batch)
+                        group.create_task(self._read(batch))
         finally:
             self._is_over = True
-            for outcome in self._waiting:
+            for outcome in itertools.chain(self._waiting, *self._under_way):
                 outcome.body.discard()
 
     async def idle(self) -> None:
@@ -68,13 +69,8 @@ class ReadingDesk:
         for outcome in batch:
             assert outcome.record is not None
             pages.append((outcome.job, outcome.record, outcome.headers or Headers(), outcome.body))
-        try:
-            readings = await self._reader.read(pages)
-        except BaseException:
-            for outcome in batch:
-                outcome.body.discard()
-            raise
-        self._under_way -= 1
+        readings = await self._reader.read(pages)
+        self._under_way.remove(batch)
         for outcome, reading in zip(batch, readings, strict=True):
             _apply(outcome, reading)
             self._ledger.unsettled -= 1

@@ -200,8 +200,10 @@ class Run:
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
             failures.append(_first(group))
         finally:
-            await self._crew.aclose()
-            await ledger.frontier.aclose(complete=is_complete)
+            try:
+                await self._crew.aclose()
+            finally:
+                await ledger.frontier.aclose(complete=is_complete)
         if failures:
             raise failures.pop()  # out here, so that its own cause stays what it was
         final = self.snapshot()
@@ -231,7 +233,7 @@ class Run:
         self._has_ended = True
         self._pending = self._counts.pending
         if self._pending and self.stopped is None and frontier.is_spent:
-            self.notice("info", "as many pages were claimed as --max-pages allows; more of them goes on")
+            self.notice("info", "no more pages were claimed than --max-pages allows; a larger number goes on")
 
     async def _conduct(self, tasks: asyncio.TaskGroup, sources: Sequence[Source]) -> None:
         ledger, plan, crew = self._ledger, self._plan, self._crew
@@ -417,11 +419,12 @@ class Run:
             self.stop("deadline")
 
     def _on_tick(self) -> None:
-        """Once a second or so: is there room on the disk?"""
+        """Once a second or so: is there room on the disk, and, where hosts wait, for other work?"""
         least = self._plan.min_free
         if least and self._free_bytes is not None and not self.stopped and self._free_bytes() < least:
             self._ledger.emit(Notice("error", f"less than {least:,} bytes free on the disk; stopping"))
             self.stop("disk-full")
+        self._want_claim()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

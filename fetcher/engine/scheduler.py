@@ -186,7 +186,10 @@ class Scheduler:
 
     def hold(self, name: str, now: float, delay_s: float, reason: str) -> None:
         """Start nothing at the host for `delay_s`: it asked that of another process."""
-        self._host(name).pace.hold(now, delay_s, reason)
+        host = self._host(name)
+        host.pace.hold(now, delay_s, reason)
+        if host.place is _IDLE and not host.queue and not host.active and not host.deferred:
+            self._forget(host, now)  # in time: it may never be asked from here
 
     def on_success(self, name: str, now: float) -> None:
         """The host answered as it should: it may be asked for a little more."""

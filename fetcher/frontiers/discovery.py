@@ -260,7 +260,9 @@ class Discovery:
         target: Target | None = None
         text, rule = url, way.rule
         try:
-            target = admit(url)
+            target = admit(
+                url.replace("\\", "%5C")
+            )  # WHATWG lets one stand in a query, and the gate does not
             text = target.url
             if target.userinfo is not None:
                 target, text, rule = None, mask(url), "credentials"

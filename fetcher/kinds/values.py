@@ -272,8 +272,10 @@ PATTERNS = Kind(  # that they are RE2 is the judgement of who searches with them
 def _function(value: Any) -> Any:
     if callable(value):
         return value
-    module, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+    module, _, name = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    is_file = module.endswith(".py") and module.isprintable()
+    names = name.split(".") if is_file else [*module.split("."), *name.split(".")]
+    if not all(part.isidentifier() for part in names):
         raise ValueError
     return value
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import tinycss2  # type: ignore[import-untyped]
 from tinycss2.ast import FunctionBlock, Node, StringToken, URLToken  # type: ignore[import-untyped]
 
+from fetcher import patterns
 from fetcher.model import Link
 from fetcher.parsers.found import MOST_LINKS, Found
 from fetcher.policy.encodings import decode
@@ -25,7 +26,7 @@ _STRING = r"""(?:"(?:[^"\\\n\f\r]++|\\[\s\S]|\\\Z)*+(?:"|\Z)|'(?:[^'\\\n\f\r]++|
 _BARE = r"""(?:[^"'() \t\n\f\r\\]++|\\(?:[0-9a-fA-F]{1,6}+[ \t\n\f\r]?+|[^\n\f\r0-9a-fA-F]))*+"""
 _URL = rf"url\({_S}*+(?:({_STRING})|({_BARE})){_S}*+(?:\)|\Z)"
 _INSIDE = rf"""(?:[^()"']++|{_STRING}|\((?:[^()"']++|{_STRING})*+\))*+"""
-_candidate = re.compile(
+_candidate = patterns.compile(
     r"/\*(?:[^*]++|\*(?!/))*+"
     rf"|(?<![\w-]){_URL}"
     rf"|@import(?:{_S}++|/\*(?:[^*]++|\*(?!/))*+\*/)*+({_STRING})"
@@ -34,7 +35,7 @@ _candidate = re.compile(
     rf"|{_STRING}",
     re.IGNORECASE,
 )
-_charset = re.compile(rb'@charset "([^"]{1,40})";').match
+_charset = patterns.compile(rb'@charset "([^"]{1,40})";').match
 
 
 def links_of_css(body: bytes, *, url: str, content_type: str | None) -> list[Link]:

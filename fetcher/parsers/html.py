@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from fetcher import patterns
 from fetcher.model import Link, LinkKind
 from fetcher.parsers.css import urls_of_css
 from fetcher.parsers.found import MOST_LINKS, Found
@@ -20,7 +21,7 @@ from fetcher.policy.links import resolve
 _AGENTS = frozenset({"robots", "fetcher"})
 _LONGEST_REFRESH = 65536
 
-_refresh = re.compile(  # the shared declarative refresh steps (HTML Standard §4.2.5.3)
+_refresh = patterns.compile(  # the shared declarative refresh steps (HTML Standard §4.2.5.3)
     r"[ \t\n\f\r]*+(?:[0-9]++|(?=\.))[0-9.]*+(?:[ \t\n\f\r]++[;,]?+|[;,])[ \t\n\f\r]*+"
     r"(?:[uU][rR][lL][ \t\n\f\r]*+=[ \t\n\f\r]*+)?+"
     r"""(?:"([^"]*+)|'([^']*+)|(.+))""",
@@ -28,13 +29,13 @@ _refresh = re.compile(  # the shared declarative refresh steps (HTML Standard §
 ).match
 
 # The space and commas before a candidate, its URL, and its descriptors (§4.8.4.2.2)
-_candidate = re.compile(r"[ \t\n\f\r,]*+([^ \t\n\f\r]++)").match
-_descriptors = re.compile(r"((?:[^,(]++|\([^)]*+(?:\)|\Z))*+),?+").match
-_descriptor = re.compile(r"(?:[^ \t\n\f\r(]++|\([^)]*+\)?+)++")
+_candidate = patterns.compile(r"[ \t\n\f\r,]*+([^ \t\n\f\r]++)").match
+_descriptors = patterns.compile(r"((?:[^,(]++|\([^)]*+(?:\)|\Z))*+),?+").match
+_descriptor = patterns.compile(r"(?:[^ \t\n\f\r(]++|\([^)]*+\)?+)++")
 _number = r"(?:[0-9]++(?:\.[0-9]++)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
-_width = re.compile(r"0*+[1-9][0-9]*+w").fullmatch
-_height = re.compile(r"0*+[1-9][0-9]*+h").fullmatch
-_density = re.compile(rf"(?:{_number}|-0*+(?:\.0++)?)x").fullmatch
+_width = patterns.compile(r"0*+[1-9][0-9]*+w").fullmatch
+_height = patterns.compile(r"0*+[1-9][0-9]*+h").fullmatch
+_density = patterns.compile(rf"(?:{_number}|-0*+(?:\.0++)?)x").fullmatch
 
 _SOURCES: dict[bytes, tuple[tuple[bytes, LinkKind], ...]] = {
     b"audio": ((b"src", "asset"),),

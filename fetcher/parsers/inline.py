@@ -7,6 +7,7 @@ keeps it. A limit of time ends only what awaits; a thread can't be stopped.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
 import time
@@ -84,7 +85,8 @@ class Threads:
     async def parse(self, leaves: Sequence[Leaf]) -> list[Answer]:
         """The answer to each page, in order. Cancelling leaves the thread to its page."""
         self._busy += 1
-        work = asyncio.get_running_loop().run_in_executor(self._executor, self._run, leaves)
+        context = contextvars.copy_context()
+        work = asyncio.get_running_loop().run_in_executor(self._executor, context.run, self._run, leaves)
         work.add_done_callback(self._ended)
         return await asyncio.shield(work)
 

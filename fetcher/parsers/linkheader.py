@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from fetcher import patterns
 from fetcher.model import Headers, LinkKind
 from fetcher.parsers.found import MOST_LINKS
 from fetcher.parsers.rels import kind_of
 
-_link = re.compile(r"[ \t,]*+<([^>]*+)>").match
-_parameter = re.compile(
+_link = patterns.compile(r"[ \t,]*+<([^>]*+)>").match
+_parameter = patterns.compile(
     r'[ \t]*+;[ \t]*+([^=;,"<> \t]*+)[ \t]*+(?:=[ \t]*+(?:"((?:[^"\\]++|\\.)*+)"?|([^;, \t]*+)))?+'
 ).match
-_next = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.)*+"?)*+').match
-_escape = re.compile(r"\\(.)")
+_next = patterns.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.)*+"?)*+').match
+_escape = patterns.compile(r"\\(.)")
 
 
 def links_of_header(headers: Headers | None) -> Iterator[tuple[str, LinkKind, bool]]:

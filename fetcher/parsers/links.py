@@ -8,21 +8,22 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from fetcher import patterns
 from fetcher.model import Headers, Link
 from fetcher.parsers.css import links_of_css
+from fetcher.parsers.encoded import in_utf8
 from fetcher.parsers.found import MOST_LINKS, Found
 from fetcher.parsers.html import links_of_html
 from fetcher.parsers.linkheader import links_of_header
 from fetcher.parsers.robotstag import header_forbids_following
-from fetcher.parsers.sitemaps import FEED_ROOTS, SITEMAP_ROOTS, in_utf8, links_of_sitemap, links_of_xml
+from fetcher.parsers.sitemaps import FEED_ROOTS, SITEMAP_ROOTS, links_of_sitemap, links_of_xml
 from fetcher.parsers.xml import root_of
-from fetcher.policy.encodings import encoding_of
 
 Type = Literal["html", "xml", "css", "other"]
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _XML = frozenset({"application/xml", "text/xml"})
-_looks_like_html = re.compile(  # MIME Sniffing §7.1
+_looks_like_html = patterns.compile(  # MIME Sniffing §7.1
     rb"(?:\xef\xbb\xbf)?+[ \t\n\f\r]*+(?:<!--|<(?:!doctype html|html|head|script|iframe|h1|div|font"
     rb"|table|a|style|title|b|body|br|p)[ \t\n\f\r>])",
     re.IGNORECASE,
@@ -70,7 +71,11 @@ def type_of(body: bytes, content_type: str | None) -> Type:
         return "other"
     if _looks_like_html(body):
         return "html"
-    return "xml" if root_of(body[:4096]) in SITEMAP_ROOTS | FEED_ROOTS | {"html"} else "other"
+    return (
+        "xml"
+        if root_of(body[:4096].removeprefix(b"\xef\xbb\xbf")) in SITEMAP_ROOTS | FEED_ROOTS | {"html"}
+        else "other"
+    )
 
 
 def _of_body(
@@ -87,10 +92,9 @@ def _of_body(
         return links_of_css(body, url=url, content_type=content_type) if assets else []
     if read_as == "other":
         return []
-    document = in_utf8(body, content_type)
+    document, encoding = in_utf8(body, content_type)
     if read_as == "xml" and root_of(document) != "html":
         return links_of_xml(document, url=url, assets=assets)
-    encoding = "utf-8" if document is body else encoding_of(body, content_type)
     return links_of_html(
         document, url=url, encoding=encoding, assets=assets, ignore=ignore, nofollow=nofollow
     )

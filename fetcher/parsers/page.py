@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fetcher.model import Link, Result
+from fetcher.parsers.encoded import in_utf8
 from fetcher.parsers.html import base_of
 from fetcher.parsers.links import links_of, type_of
-from fetcher.policy.encodings import decode, encoding_of
+from fetcher.policy.encodings import decode
 from fetcher.policy.links import resolve
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Page(Result, kw_only=True, gc=True, dict=True):
         """The body as a tree of HTML, parsed when first asked for: `page.tree.css("h1")`."""
         from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415  (few pages need it)
 
-        return LexborHTMLParser(self._in_utf8)
+        return LexborHTMLParser(self._in_utf8[0])
 
     @property
     def title(self) -> str | None:
@@ -60,11 +61,11 @@ class Page(Result, kw_only=True, gc=True, dict=True):
         """What URLs in the page are relative to: its final URL, or what its `<base>` says."""
         if type_of(self.body, self.content_type) != "html":
             return self._url
-        return base_of(self._in_utf8, self._url)
+        return base_of(self._in_utf8[0], self._url)
 
     def urljoin(self, href: str) -> str | None:
         """The absolute URL that `href` means on this page, or None if it is none of http or https."""
-        return resolve(self.base_url, href, encoding=self._encoding)
+        return resolve(self.base_url, href, encoding=self._in_utf8[1])
 
     def follow(self, links: str | Link | Iterable[str | Link], *, priority: int = 0) -> None:
         """Have URLs fetched, too: one or many, relative ones too. Larger priorities come first.
@@ -89,14 +90,8 @@ class Page(Result, kw_only=True, gc=True, dict=True):
         return self.final_url or self.url
 
     @cached_property
-    def _encoding(self) -> str:
-        return encoding_of(self.body, self.content_type)
-
-    @cached_property
-    def _in_utf8(self) -> bytes:
-        if self._encoding == "utf-8":
-            return self.body.removeprefix(b"\xef\xbb\xbf")
-        return decode(self.body, self.content_type).encode()
+    def _in_utf8(self) -> tuple[bytes, str]:
+        return in_utf8(self.body, self.content_type)
 
 
 def page_of(result: Result, links: Iterable[Link] | None = None) -> Page:

@@ -21,6 +21,7 @@ from fetcher.parsers.hook import Hook, hook_of, load
 from fetcher.parsers.inline import Inline, Threads
 from fetcher.parsers.parsing import Answer, Follow, Leaf, read_links
 from fetcher.parsers.pool import Pool
+from fetcher.policy.text import visible
 from fetcher.ports import Body, Reading
 
 Offload = Literal["auto", "inline", "threads", "processes"]
@@ -103,7 +104,7 @@ class PageReader:
 
     def _apply(self, answer: Answer, leaf: Leaf, reading: Reading) -> None:
         if answer.error is not None:
-            repeat = "" if self._repeat is None else f"; repeat: {self._repeat(leaf.record.url)}"
+            repeat = "" if self._repeat is None else f"; repeat: {self._repeat(_typed(leaf.record))}"
             reading.error = ParseFailed(f"{answer.error}{repeat}")
             return
         reading.data = answer.data
@@ -187,6 +188,11 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _typed(record: Record) -> str:
+    """The URL as a person can type it: what would be shown escaped is given as it went on the wire."""
+    return record.url if visible(record.url) == record.url else record.final_url or record.url
 
 
 def _repeat(hook: Hook, root: Path | None) -> Callable[[str], str] | None:

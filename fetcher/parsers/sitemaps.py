@@ -10,10 +10,10 @@ import zlib
 from typing import ClassVar
 
 from fetcher.model import Link, LinkKind
+from fetcher.parsers.encoded import in_utf8
 from fetcher.parsers.feeds import links_of_feed
 from fetcher.parsers.found import Found
 from fetcher.parsers.xml import Stopped, read, root_of
-from fetcher.policy.encodings import encoding_of
 
 LARGEST = 50 << 20  # bytes, decoded
 _SLICE = 65536
@@ -29,11 +29,11 @@ def links_of_sitemap(
     """What a body that was named as a sitemap lists, whatever its type says. Never raises."""
     if body.startswith(b"\x1f\x8b"):
         body = gunzip(body)
-    document = in_utf8(body[:LARGEST], content_type)
-    if document.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    document, _ = in_utf8(body[:LARGEST], content_type)
+    if document.lstrip(b" \t\r\n").startswith(b"<"):
         return links_of_xml(document, url=url, assets=assets)
     found = Found(url)
-    for line in document.removeprefix(b"\xef\xbb\xbf").splitlines():
+    for line in document.splitlines():
         address = line.strip()
         if address[:8].lower().startswith((b"http://", b"https://")):  # RFC 9309 §2.2.4: full URLs
             found.add(address.decode("utf-8", "replace"))
@@ -52,12 +52,6 @@ def links_of_xml(document: bytes, *, url: str, assets: bool = False) -> list[Lin
     if root in FEED_ROOTS:
         return links_of_feed(document, url=url, assets=assets)
     return []
-
-
-def in_utf8(body: bytes, content_type: str | None) -> bytes:
-    """The bytes of a text in UTF-8, those that don't fit replaced only where it was another encoding."""
-    codec = encoding_of(body, content_type)
-    return body if codec == "utf-8" else body.decode(codec, "replace").encode()
 
 
 def gunzip(body: bytes, limit: int = LARGEST) -> bytes:

@@ -17,6 +17,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from fetcher import patterns
+
 _S = rb"[ \t\n\f\r]"
 _ATTRIBUTES = (  # the ordinary ` name="value"` first
     rb'(?: [a-zA-Z-]++="[^"]*+"'
@@ -62,14 +64,14 @@ def _scanner(wanted: bytes, common: bytes = b"") -> re.Pattern[bytes]:
         b"template": _any_of(["template"]),
         b"wanted": wanted,
     }
-    return re.compile(
+    return patterns.compile(
         rb"<(?:(?:%(common)b"
         rb"(?:/(?!%(template)b%(end)b)|(?!%(wanted)b%(end)b))[a-zA-Z][^ \t\n\f\r/>]*+%(attributes)b>"
         rb"|!--(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)"
         rb"|(?:\?|!(?!--)|/(?![a-zA-Z]))[^>]*+>"
         rb"|(?![a-zA-Z/!?])"
         rb")[^<]*+<)*+"
-        rb"(?:(/?%(wanted)b)%(end)b(%(attributes)b)>|)" % parts
+        rb"(?:(%(wanted)b|/%(template)b)%(end)b(%(attributes)b)>|)" % parts
     )
 
 
@@ -81,12 +83,12 @@ _scan = {
 }
 _SPECIAL = frozenset(word.encode() for word in (*_RAW, "template", "/template"))
 _end_of_raw = {
-    word.encode(): re.compile(rb"</" + _any_of([word]) + _NAME_END).search
+    word.encode(): patterns.compile(rb"</" + _any_of([word]) + _NAME_END).search
     for word in _RAW
     if word != "plaintext"
 }
-_in_script = re.compile(rb"<!--|-->|<(/?)" + _any_of(["script"]) + _NAME_END).search
-_attribute = re.compile(
+_in_script = patterns.compile(rb"<!--|-->|<(/?)" + _any_of(["script"]) + _NAME_END).search
+_attribute = patterns.compile(
     rb"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:" + _S + rb"*+=" + _S + rb"*+"
     rb"""(?:"([^"]*+)"|'([^']*+)'|([^ \t\n\f\r>"'][^ \t\n\f\r>]*+))?+)?+"""
 )
@@ -197,7 +199,7 @@ def value_of(raw: bytes, wanted: bytes) -> bytes | None:
     return None
 
 
-_reference = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?+|([a-zA-Z][a-zA-Z0-9]*+)(;|=)?+)")
+_reference = patterns.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?+|([a-zA-Z][a-zA-Z0-9]*+)(;|=)?+)")
 
 
 def text_of(value: bytes) -> str:

@@ -11,10 +11,12 @@ import re
 from typing import Protocol
 from xml.parsers import expat
 
+from fetcher import patterns
+
 LONGEST_TEXT = 65536  # characters that are kept of the text of one element
 
-_root = re.compile(
-    rb"(?:\xef\xbb\xbf)?+(?:[ \t\r\n]++|<\?(?:[^?]++|\?(?!>))*+\?>|<!--(?:[^-]++|-(?!->))*+-->"
+_root = patterns.compile(
+    rb"(?:[ \t\r\n]++|<\?(?:[^?]++|\?(?!>))*+\?>|<!--(?:[^-]++|-(?!->))*+-->"
     rb"|<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\][^>]*+)?+>)*+"
     rb"<(?:[^<>/! \t\r\n:]++:)?+([^<>/! \t\r\n:]++)",
     re.IGNORECASE,
@@ -33,7 +35,7 @@ class Visitor(Protocol):
     def begin(self, name: str, attributes: dict[str, str]) -> None: ...
 
     def end(self, name: str, text: str) -> None:
-        """`text` is what follows the last begin or end inside this element, if it is wanted."""
+        """`text` is that of an element without children, if it is wanted."""
 
 
 def root_of(document: bytes) -> str:
@@ -78,6 +80,6 @@ def read(document: bytes, visitor: Visitor) -> None:
     parser.CharacterDataHandler = take
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(document.lstrip(b"\xef\xbb\xbf \t\r\n"), True)
+        parser.Parse(document.lstrip(b" \t\r\n"), True)
     except (expat.ExpatError, Stopped, ValueError):
         return

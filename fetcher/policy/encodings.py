@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import webencodings  # type: ignore[import-untyped]
 
+from fetcher import patterns
+
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _SCANNED = 1024  # bytes that may say what they are (§13.2.3.2)
 
@@ -34,19 +36,19 @@ _CODECS = {
 }
 _IGNORED = frozenset({"replacement"})  # what was used to smuggle markup; decoded as nothing in particular
 
-_header_charset = re.compile(
+_header_charset = patterns.compile(
     r""";\s*charset\s*=\s*(?:"([^"]*)"?|'([^']*)'?|([^;\s]*))""", re.IGNORECASE
 ).search
-_meta_charset = re.compile(
+_meta_charset = patterns.compile(
     rb"""charset[\t\n\x0c\r ]*=[\t\n\x0c\r ]*(?:"([^"]*)"|'([^']*)'|([^\t\n\x0c\r ;]*))""", re.IGNORECASE
 ).search
-_xml_encoding = re.compile(
+_xml_encoding = patterns.compile(
     rb"""<\?xml[^>]*?encoding[\x00-\x20]*=[\x00-\x20]*(?:"([^"\x00-\x20>]*)"|'([^'\x00-\x20>]*)')"""
 ).match
-_meta_start = re.compile(rb"<meta[\t\n\x0c\r /]", re.IGNORECASE).match
-_tag_start = re.compile(rb"</?[A-Za-z]").match
-_tag_name_end = re.compile(rb"[\t\n\x0c\r >]").search
-_attribute = re.compile(
+_meta_start = patterns.compile(rb"<meta[\t\n\x0c\r /]", re.IGNORECASE).match
+_tag_start = patterns.compile(rb"</?[A-Za-z]").match
+_tag_name_end = patterns.compile(rb"[\t\n\x0c\r >]").search
+_attribute = patterns.compile(
     rb"""[\t\n\x0c\r /]*+(=?[^\t\n\x0c\r /=>]*+)"""  # a name may begin with `=`
     rb"""(?:[\t\n\x0c\r ]*+=[\t\n\x0c\r ]*+(?:"([^"]*+)("?)|'([^']*+)('?)|([^\t\n\x0c\r >]*+)))?+""",
 ).match

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from ada_url import join_url
 
+from fetcher import patterns
 from fetcher.errors import Refused
 from fetcher.policy.gate import admit
 
@@ -20,7 +21,7 @@ LONGEST_LINK = 65536  # characters; what is longer is a `data:` picture, or refu
 
 _SCHEMES = ("http://", "https://")
 _TAB_OR_BREAK = str.maketrans("", "", "\t\n\r")
-_ESCAPED_IN_QUERY = re.compile(rb"[^!$%&(-;=?-~]")  # the special-query percent-encode set
+_ESCAPED_IN_QUERY = patterns.compile(rb"[^!$%&(-;=?-~]")  # the special-query percent-encode set
 
 _LABEL = "[a-z0-9_-]"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -35,7 +36,7 @@ _IN_PATH = r"!$-.0-;=@-\[\]_a-z|~"  # printable, without space " # / < > ? \ ^ `
 _NO_DOTS = r"(?!\.|%2[Ee])"
 _PATH = rf"(?:/{_NO_DOTS}[{_IN_PATH}]*+)++"
 _QUERY = r"(?:\?[!$-&(-;=?-\[\]-~]*+)?+"  # printable, without space " # ' < > \
-_ordinary = re.compile(
+_ordinary = patterns.compile(
     rf"(?:({_ORIGIN}{_PATH}{_QUERY})|((?!//){_PATH}{_QUERY})"
     rf"|({_NO_DOTS}[{_IN_PATH.replace('0-;', '0-9;')}]++(?:{_PATH})?+{_QUERY}))(?:#[!-~]*+)?+"
 ).fullmatch
@@ -43,14 +44,14 @@ _ordinary = re.compile(
 _UNRESERVED = "(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])"  # RFC 3986 §2.3, escaped
 _ESCAPE = f"%(?!{_UNRESERVED})[0-9A-F]{{2}}"
 # Nothing is left to be done for these. `.` at the begin of a segment may be a dot segment.
-_is_canonical = re.compile(
+_is_canonical = patterns.compile(
     rf"{_ORIGIN}(?:/(?!\.)(?:[{_IN_PATH.replace('$-.', '$&-.')}]++|{_ESCAPE})*+)++"
     rf"(?:\?(?:[!$&-;=?-\[\]-~]++|{_ESCAPE})*+)?+"
 ).fullmatch
 
-_ANY_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+_ANY_ESCAPE = patterns.compile("%[0-9A-Fa-f]{2}")
 # Not after a stray `%`: `%%32e` would become `%2e`, another URL.
-_NEEDLESS_ESCAPE = re.compile(f"(?<!%)(?<!%[0-9A-Fa-f])%{_UNRESERVED}")
+_NEEDLESS_ESCAPE = patterns.compile(f"(?<!%)(?<!%[0-9A-Fa-f])%{_UNRESERVED}")
 
 
 def resolve(base: str, href: str, *, encoding: str = "utf-8") -> str | None:

@@ -39,7 +39,7 @@ class StartRate:
 class HostPace:
     """One host's politeness. `reason` says what the last `not_before` was for, or is empty."""
 
-    __slots__ = ("is_spaced", "_rate", "_round_ends", "delay_s", "limit", "most", "not_before", "reason")
+    __slots__ = ("_rate", "_round_ends", "delay_s", "is_spaced", "limit", "most", "not_before", "reason")
 
     def __init__(self, most: int, *, delay_s: float = 0.0, rate: float | None = None) -> None:
         if most < 1:

@@ -23,11 +23,11 @@ the pattern and the URL (CWE-1333).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal, get_args
 
+from fetcher import patterns
 from fetcher.errors import ConfigError
 from fetcher.model import LinkKind, Target
 from fetcher.policy.links import canonical_key
@@ -43,7 +43,7 @@ _MOST_DOMAINS = 100_000  # remembered
 _FREE = frozenset({"asset", "sitemap"})
 _COMMON_PORTS = frozenset({80, 443})
 # One to three segments and then the same, three times and more: /a/b/a/b/a/b/a/b
-_repeats = re.compile(r"((?:/[^/]*+){1,3}?)\1{3}(?![^/])").search
+_repeats = patterns.compile(r"((?:/[^/]*+){1,3}?)\1{3}(?![^/])").search
 
 
 class Scope:

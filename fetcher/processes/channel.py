@@ -56,3 +56,8 @@ class Channel(asyncio.Protocol):
         """Close after what was sent is written."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; what was not written is lost."""
+        if self._transport is not None:
+            self._transport.abort()

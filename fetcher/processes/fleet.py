@@ -9,9 +9,9 @@ one that fails. No process outlives `aclose`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +35,7 @@ _LEAN = 64  # how many jobs more than others the preferred member of a host may 
 _AT_ONCE = (_WINDOW, _WINDOW, 64, 8, 1)  # jobs in hand that were with so many members when they died
 _EARLY_DEATHS = 3
 _LEAVE_S = 10.0
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by workers: they are ours to handle
 
 
 class Books(Protocol):
@@ -72,9 +73,43 @@ class Member:
         self.on_trial: set[int] = set()  # of those that were sent
         self._unsent: list[bytes] = []
         self.part = 0.0
+        self.lifeline = -1
         self.has_left = False
         self.was_heard = False
         self.error: BaseException | None = None
+
+    def start(self, arguments: Sequence[str], keep: Sequence[int]) -> socket.socket:
+        """Start the process. Returns our end of what connects us to it."""
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            with theirs:
+                lifeline, self.lifeline = os.pipe()  # it reads, we never write: it ends when we do
+                # Until it ignores them a signal waits: a Ctrl-C is for us alone.
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
+                try:
+                    self.process = subprocess.Popen(  # noqa: S603  (our own interpreter)
+                        [sys.executable, "-P", *arguments, str(theirs.fileno()), str(lifeline)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=2,
+                        pass_fds=(theirs.fileno(), lifeline, *keep),
+                        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
+                    )
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                    os.close(lifeline)
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    def let_go(self) -> None:
+        """It has ended, or is to end now: no descriptor is left."""
+        if self.channel is not None:
+            self.channel.abort()
+        lifeline, self.lifeline = self.lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
 
     def send(self, message: msg.ToWorker) -> None:
         if self.channel is None:
@@ -122,14 +157,13 @@ class Fleet:
         self._keep = tuple(keep)
         self.per_host = max(_LEAST_PER_HOST, 2 * per_host) + _AHEAD_PER_HOST * shares.count
         self._members = [Member(index) for index in range(shares.count)]
-        self._ack_to: dict[int, Member] = {}
+        self._ack_to: dict[int, Member] = {}  # by the outcome's identity: a job may have two under way
         self._deaths: Counter[int] = Counter()  # by job: members that died while they had it
         self._slowed: set[str] = set()  # hosts with a crawl-delay
         self._early_deaths = 0
         self._is_closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[None]] = set()
-        self._lifelines: list[int] = []
         self._group: asyncio.TaskGroup
         self._on_idle: Callable[[], None] = lambda: None
 
@@ -137,6 +171,8 @@ class Fleet:
 
     @property
     def room(self) -> int:
+        if any(len(member.assigned) >= _MOST_ASSIGNED for member in self._members):
+            return 0  # whatever is claimed may be that one's
         return sum(max(0, member.room) for member in self._members)
 
     @property
@@ -200,7 +236,7 @@ class Fleet:
     def settled(self, batch: Sequence[Outcome]) -> None:
         safe: Counter[Member] = Counter()
         for outcome in batch:
-            member = self._ack_to.pop(outcome.job.id, None)
+            member = self._ack_to.pop(id(outcome), None)
             if member is not None:
                 safe[member] += 1
         for member, number in safe.items():
@@ -256,9 +292,7 @@ class Fleet:
         elif isinstance(message, msg.Said):
             self._books.notice_once(message.level, message.text)
         elif isinstance(message, msg.Ask):
-            task = self._group.create_task(self._answer(member, message))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._ask(member, message)
         elif isinstance(message, msg.HandOver):
             self._hand_over(member, message)
         elif isinstance(message, msg.Failed):
@@ -275,23 +309,26 @@ class Fleet:
         deferral = ended.deferral
         job = member.assigned.get(ended.id)
         if job is None:
-            raise RuntimeError(f"worker {member.index} settled job {ended.id}, which it was not given")
+            job = self._handed_over(member, ended)
+            if job is None:
+                member.send(msg.Safe(1))
+                return
         job.waited_s = ended.waited_s
-        self._ack_to[job.id] = member
-        if deferral is not None:  # it stays with the member; if that dies, another goes on from here
+        if deferral is not None:  # it stays in hand; if its member dies, another goes on from here
             job.attempts, job.not_before, job.history = (
                 deferral.attempts,
                 deferral.not_before,
                 deferral.history,
             )
-            self._books.settle(Outcome(job=job, deferral=deferral))
+            self._settle(member, Outcome(job=job, deferral=deferral))
             return
         del member.assigned[job.id]
         if self._deaths:
             member.on_trial.discard(job.id)
             self._deaths.pop(job.id, None)
         record = None if ended.state is None else _record(job, ended)
-        self._books.settle(
+        self._settle(
+            member,
             Outcome(
                 job=job,
                 record=record,
@@ -302,8 +339,32 @@ class Fleet:
                 robots=ended.robots,
                 fault=ended.fault,
                 error=FetcherError(ended.message) if record is None and ended.message else None,
-            )
+            ),
         )
+
+    def _settle(self, member: Member, outcome: Outcome) -> None:
+        self._ack_to[id(outcome)] = member  # it lives until it is settled
+        self._books.settle(outcome)
+
+    def _handed_over(self, member: Member, ended: msg.Ended) -> Job | None:
+        """The job of a deferral that was overtaken by the job's hand-over, unless it is old news."""
+        if ended.deferral is None:
+            raise RuntimeError(f"worker {member.index} settled job {ended.id}, which it was not given")
+        for other in self._members:
+            job = other.assigned.get(ended.id)
+            if job is not None and job.attempts < ended.deferral.attempts:
+                return job
+        return None
+
+    def _ask(self, member: Member, question: msg.Ask) -> None:
+        answer = self._answer(member, question)
+        try:
+            task = self._group.create_task(answer)
+        except RuntimeError:  # the group is ending: nobody waits for it any more
+            answer.close()
+            return
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     async def _answer(self, member: Member, question: msg.Ask) -> None:
         answer = await self._books.frontier.names_host(question.name, question.port)
@@ -317,6 +378,8 @@ class Fleet:
         owner.assigned[job.id] = job
         self._divide()
         owner.send(msg.TakeOver(message.fetch))
+        if member.suspects:
+            self._send_suspects(member)
 
     # -- life and death ------------------------------------------------------------------------------
 
@@ -335,23 +398,13 @@ class Fleet:
 
     async def _launch_one(self, member: Member) -> None:
         arguments, charge = self._launch(member.index)
-        ours, theirs = socket.socketpair()
-        lifeline, theirs_to_keep = os.pipe()  # the worker reads, we never write: it ends when we do
         try:
-            ours.setblocking(False)
-            environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-            member.process = subprocess.Popen(  # noqa: ASYNC220, S603  (it returns at once)
-                [sys.executable, *arguments, str(theirs.fileno()), str(lifeline)],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=(theirs.fileno(), lifeline, *self._keep),
-                env=environ,
-                cwd=None,
-            )
-            self._lifelines.append(theirs_to_keep)
-        finally:
-            theirs.close()
-            os.close(lifeline)
+            ours = member.start(arguments, self._keep)
+        except OSError as error:
+            raise WorkerDied(
+                f"a worker process can't be started: {error.strerror}",
+                hint="look at the limits on processes and open files, or run with fewer --processes",
+            ) from error
 
         def channel() -> Channel:
             return Channel(lambda frame: self._on_frame(member, frame), member.lost.set)
@@ -373,6 +426,7 @@ class Fleet:
         successor = self._members[member.index] = Member(member.index)
         for job in member.assigned.values():
             self._deaths[job.id] += 1
+            job.was_claimed = True  # a parser runs apart for it
             successor.suspects.append(job)
         successor.suspects.extend(member.suspects)
         self._send_suspects(successor)
@@ -399,6 +453,9 @@ class Fleet:
     def _give_up(self, job: Job) -> None:
         self._deaths.pop(job.id, None)
         message = f"each of {len(_AT_ONCE)} worker processes that had it died"
+        if job.kind == "robots":  # it has no record
+            self._books.settle(Outcome(job=job, error=FetcherError(message)))
+            return
         record = Record(
             url=job.url,
             state="failed",
@@ -422,6 +479,7 @@ class Fleet:
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
+        member.let_go()
 
     # -- ending --------------------------------------------------------------------------------------
 
@@ -467,18 +525,14 @@ class Fleet:
     async def aclose(self) -> None:
         """No process is left: those that have not gone by themselves are killed."""
         self._is_closing = True
+        processes = [member.process for member in self._members if member.process is not None]
         for member in self._members:
-            if member.channel is not None:
-                member.channel.close()
-        for descriptor in self._lifelines:
-            os.close(descriptor)
-        self._lifelines.clear()
-        for member in self._members:
-            process = member.process
-            if process is not None and process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await asyncio.to_thread(process.wait)
+            member.let_go()
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+        for process in processes:
+            await asyncio.to_thread(process.wait)
 
 
 async def _tick(on_tick: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ What is expected comes from the site's graph (`support.crawlweb`), what was aske
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import signal
 from collections import Counter
@@ -497,6 +498,34 @@ def test_a_crawl_and_a_batch_do_not_share_a_directory(program: Program, serve: M
     assert len(site.log) == before + 1
 
 
+def test_a_refresh_asks_for_every_page_again_and_follows_what_is_new(
+    program: Program, serve: MakeCrawlSite
+) -> None:
+    web = linked("/ /a /b", "/ /c")
+    site = serve(web)
+    assert crawl(program, site).code == 0
+    web.link("/b", "/new")
+    web.add(Page("/new", "new"))
+    ended = crawl(program, site, "--refresh")
+    assert ended.code == 0, ended.err
+    assert site.asked() == {"/": 2, "/a": 2, "/b": 2, "/c": 2, "/new": 1}
+    found = by_url(program.folder / "out")
+    states = {url.removeprefix(site.url("")): record["state"] for url, record in found.items()}
+    assert states == {"/": "unchanged", "/a": "unchanged", "/b": "done", "/c": "unchanged", "/new": "done"}
+
+
+def test_a_refresh_no_longer_asks_for_what_no_page_leads_to_any_more(
+    program: Program, serve: MakeCrawlSite
+) -> None:
+    web = linked("/ /a /b")
+    site = serve(web)
+    assert crawl(program, site).code == 0
+    web.add(Page("/a", "without a link"))
+    assert crawl(program, site, "--refresh").code == 0
+    assert site.asked() == {"/": 2, "/a": 2, "/b": 1}
+    assert len(stored(program.folder / "out")) == 3, "what was fetched is kept"
+
+
 # -- exit codes ----------------------------------------------------------------------------------------
 
 
@@ -578,10 +607,12 @@ def test_redirects_in_a_circle_end_and_each_is_asked_for_once(program: Program, 
 # -- the user's parser ---------------------------------------------------------------------------------
 
 PARSER = """
+import fetcher
+
 def titles(page):
     if page.url.endswith("/bad"):
         raise ValueError("no title")
-    return {"url": page.url}
+    return fetcher.Parsed(data={"url": page.url}, links=["hidden"])
 """
 
 
@@ -589,10 +620,12 @@ def test_links_are_followed_even_where_the_users_parser_fails_and_the_file_stays
     program: Program, serve: MakeCrawlSite
 ) -> None:
     (program.folder / "mine.py").write_text(PARSER)
-    site = serve(linked("/ /bad /behind"))
+    site = serve(linked("/ /bad /behind", "/hidden /more"))
     ended = crawl(program, site, "--parser", "mine:titles")
     assert ended.code == 1, ended.err
-    assert set(site.asked()) == {"/", "/bad", "/behind"}
+    assert site.asked() == {"/": 1, "/bad": 1, "/behind": 1, "/hidden": 1, "/more": 1}
+    data = [json.loads(line) for line in (program.folder / "out" / "data.jsonl").read_text().splitlines()]
+    assert len(data) == 4
     record = by_url(program.folder / "out")[site.url("/bad")]
     assert (record["state"], record["error"], record["status"]) == ("failed", "parse-failed", 200)
     assert (program.folder / "out" / record["path"]).read_bytes() == site.web.resources["/bad"].body

@@ -15,7 +15,7 @@ import pytest
 from support.faultserver import Exchange, FaultServer, Hit
 from support.program import Ended, Program, by_url
 
-LATE_S = 0.05  # how much sooner than asked a start may seem to the server, whose threads are busy too
+LATE_S = 0.25  # by how much less than asked two starts may seem apart: the first may be late in coming
 
 Manner = Callable[[Exchange, int], Awaitable[bool]]
 
@@ -97,10 +97,10 @@ def all_pages(host: Host) -> set[str]:
     return {"/", *(f"/{number}" for number in range(1, host.pages))}
 
 
-BACKENDS = [["--backend", "asyncio"], ["--backend", "curl"], ["--backend", "threads"], ["--processes", "2"]]
+CREWS = [["--processes", "1"], ["--processes", "2"]]
 
 
-@pytest.mark.parametrize("options", BACKENDS, ids=" ".join)
+@pytest.mark.parametrize("options", CREWS, ids=" ".join)
 def test_each_host_is_treated_as_its_own_rules_say_and_the_others_do_not_wait(
     program: Program, build: Callable[..., Town], options: list[str]
 ) -> None:
@@ -119,7 +119,7 @@ def test_each_host_is_treated_as_its_own_rules_say_and_the_others_do_not_wait(
 
     hosts = {
         "h2": Host(60),
-        "h3": Host(8, manner=slow),
+        "h3": Host(20, manner=slow),
         "h4": Host(30, manner=angry),
         "h5": Host(4, robots="User-agent: *\nCrawl-delay: 2\n"),
         "h6": Host(60),
@@ -138,6 +138,7 @@ def test_each_host_is_treated_as_its_own_rules_say_and_the_others_do_not_wait(
 
     delayed = [hit.started for hit in town.asked("127.0.0.5")]
     assert min(later - sooner for sooner, later in pairwise(delayed)) >= 2 - LATE_S
+    assert delayed[-1] - delayed[0] >= 3 * 2 - LATE_S
 
     (refused,) = angry_at
     # What was on its way when the 429 came has half a second to arrive.

@@ -340,7 +340,7 @@ async def test_the_parser_sees_no_asset_and_no_sitemap(make: Make) -> None:
         ]
     )
     assert [reading.data for reading in (sheet, picture, site_map)] == [(), (), ()]
-    assert picture.links == ()
+    assert not picture.links
 
 
 async def test_links_of_a_page_that_was_claimed_are_taken_in_a_worker(

@@ -52,7 +52,9 @@ class Bench:
         self.stage = Stage(frontier=ledger, store=store)
         self.context = self.stage.crew.ledger
         self.told: list[list[Outcome]] = []
-        self.settler = Settler(self.context, lambda batch, _: self.told.append(batch), linger_s=linger_s, encodes=linger_s > 0)
+        self.settler = Settler(
+            self.context, lambda batch, _: self.told.append(batch), linger_s=linger_s, encodes=linger_s > 0
+        )
         self.begun = virtual_loop().time()
         self.task = asyncio.create_task(self.settler.run())
 

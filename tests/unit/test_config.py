@@ -398,6 +398,17 @@ def test_paths_of_other_files_of_settings_stay_as_they_are(write: Write) -> None
     assert read(write("[common]\ncookies = 'c.txt'\n", "etc/fetcher.toml")).settings.cookies == "c.txt"
 
 
+def test_the_file_of_a_jobs_parser_is_relative_to_the_job_file(write: Write, tmp_path: Path) -> None:
+    path = write('[job]\ncommand = "crawl"\n[crawl]\nparser = "own/parse.py:read"\n', "jobs/job.toml")
+    assert load_job(path, flags={}, environ={}).effective.settings.parser == str(
+        tmp_path / "jobs/own/parse.py:read"
+    )
+    given = load_job(path, flags={"parser": "parse.py:read"}, environ={})
+    assert given.effective.settings.parser == "parse.py:read"
+    write('[job]\ncommand = "crawl"\n[crawl]\nparser = "own.parse:read"\n', "jobs/job.toml")
+    assert load_job(path, flags={}, environ={}).effective.settings.parser == "own.parse:read"
+
+
 def test_a_job_without_an_output_has_the_default_one_beside_its_file(write: Write, tmp_path: Path) -> None:
     job = load_job(write('[job]\ncommand = "get"\n', "jobs/job.toml"), flags={}, environ={})
     assert job.output == str(tmp_path / "jobs" / "downloads")

@@ -308,14 +308,38 @@ def test_patterns_stay_as_they_were_written_however_many_there_are() -> None:
             PATTERNS.parse(value)
 
 
-@pytest.mark.parametrize("text", ["pages:read", "my.pages:Reader.read", "módulo:función"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pages:read",
+        "my.pages:Reader.read",
+        "módulo:función",
+        "my-pages.py:read",
+        "/srv/a b/c:d.py:Reader.read",
+    ],
+)
 def test_a_function_is_named_by_its_module_and_its_name(text: str) -> None:
     assert one("parser", text) == text
     assert FUNCTION.plain(text) == text
 
 
 @pytest.mark.parametrize(
-    "value", ["read", "pages:", ":read", "a:b:c", "a b:c", "a/b:c", "a..b:c", "1a:b", "", 5, ["a:b"]]
+    "value",
+    [
+        "read",
+        "pages:",
+        ":read",
+        "a:b:c",
+        "a b:c",
+        "a/b:c",
+        "a..b:c",
+        "1a:b",
+        "a.py:",
+        "a\n.py:b",
+        "",
+        5,
+        ["a:b"],
+    ],
 )
 def test_what_names_no_function_of_a_module_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match=r"^parser: expected MODULE:FUNCTION, such as my_pages:read, got "):

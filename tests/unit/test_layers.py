@@ -19,7 +19,7 @@ PACKAGE = Path(fetcher.__file__).parent
 ROOT = "fetcher"  # the public API, as `import fetcher` gives it
 
 # A part is a module or a package directly below `fetcher`. A new one must find its layer here.
-DATA = frozenset({"model", "errors", "events", "ports", "settings", "kinds", "lane", "bridge"})
+DATA = frozenset({"patterns", "model", "errors", "events", "ports", "settings", "kinds", "lane", "bridge"})
 POLICY = frozenset({"policy"})
 ENGINE = frozenset({"engine"})
 ADAPTERS = frozenset({"backends", "frontiers", "stores", "sources", "parsers", "observers", "processes"})
@@ -42,7 +42,20 @@ ENTRIES = frozenset({ROOT, "__main__"})  # these may import whatever there is
 OUTSIDE: dict[str, frozenset[str]] = {
     **dict.fromkeys(DATA, frozenset({"yarl", "msgspec"})),
     "bridge": frozenset(),
-    "policy": frozenset({"yarl", "idna", "tenacity", "msgspec", "re2", "ada_url", "protego", "publicsuffixlist", "webencodings"}),
+    "patterns": frozenset({"regex"}),
+    "policy": frozenset(
+        {
+            "yarl",
+            "idna",
+            "tenacity",
+            "msgspec",
+            "re2",
+            "ada_url",
+            "protego",
+            "publicsuffixlist",
+            "webencodings",
+        }
+    ),
 }
 IMPURE = frozenset({"time", "random", "os", "socket", "asyncio"})  # not for policy
 SHAPELESS = frozenset({"utils", "util", "helpers", "helper", "manager", "managers", "base"})

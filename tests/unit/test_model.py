@@ -113,7 +113,7 @@ def test_two_records_do_not_share_their_redirects() -> None:
 def test_the_numbers_of_the_states_are_stored_and_never_change() -> None:
     assert [(state.name, state.value) for state in State] == [
         ("PENDING", 0), ("DONE", 1), ("UNCHANGED", 2), ("FAILED", 3), ("REFUSED", 4), ("FORGOTTEN", 5),
-        ("WITHHELD", 6),
+        ("WITHHELD", 6), ("LEFT_OUT", 7),
     ]  # fmt: skip
     assert {name: state.name.lower() for name, state in FINAL_STATES.items()} == {
         name: name for name in ("done", "unchanged", "failed", "refused")
