@@ -47,8 +47,10 @@ Item = TypeVar("Item", bound=Result)
 Urls: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 STREAM_MAX_SIZE = 64 * 1024 * 1024
-_OF_CONNECTIONS = ("backend", "http", "connect_timeout", "user_agent", "resolve", "ca_file", "client_cert")
-_OF_CONNECTIONS += ("insecure", "ipv4", "ipv6")  # a crawl that differs in one has connections of its own
+_OF_CONNECTIONS = (  # a crawl that differs in one of these has connections of its own
+    *("backend", "http", "connect_timeout", "user_agent", "resolve", "ca_file", "client_cert"),
+    *("insecure", "ipv4", "ipv6"),
+)
 _MOST_PULLED = 32  # items of a plain iterable that are taken in one go
 
 

@@ -91,7 +91,7 @@ def async_wrap(
 ) -> Callable[[Callable[P, T]], Callable[P, Coroutine[Any, Any, T]]]:
     """Make a blocking function awaitable: it runs in `executor`, or in the loop's own.
 
-    Context variables are seen by the function as they are at the call. Cancelling the await does not
+    Context variables are seen by the function as they are when it is awaited. Cancelling the await does not
     stop a function that has begun: its thread goes on to its end, and the result is lost.
 
     >>> import hashlib

@@ -17,9 +17,9 @@ from fetcher import errors
 ROOT = Path(__file__).parents[2]
 HEAVY = ("aiohttp", "aiodns", "rich", "sqlite3", "uvloop", "tenacity", "brotli", "ssl", "asyncio")
 NAMES = {
-    "verbs": {"fetch", "fetch_all", "stream", "Fetcher", "Stream"},
+    "verbs": {"crawl", "fetch", "fetch_all", "stream", "Crawl", "Fetcher", "Stream"},
     "decorators": {"async_or_sync", "async_wrap"},
-    "data": {"Entry", "Headers", "Record", "Result", "Summary"},
+    "data": {"Entry", "Headers", "Link", "Page", "Parsed", "Record", "Result", "Summary"},
     "version": {"__version__"},
 }
 

@@ -86,6 +86,9 @@ class Reader:
         self._write("urls.txt", f"# pages\n{SITE}/a\n\n{SITE}/b\n{SITE}/c\n")
         self._write("more.txt", f"{SITE}/d\n")
         self._write("urls.jsonl", blocks("json")[0])
+        for block in blocks("python"):
+            if block.startswith("# extractor.py"):
+                self._write("extractor.py", block)
         self._tools = folder / "bin"
         self._tools.mkdir()
         self._tool("fetcher", f'exec {shlex.quote(sys.executable)} -m fetcher "$@"')
