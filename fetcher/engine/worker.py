@@ -248,7 +248,7 @@ class Worker:
         is_link = context.follows and fetch.job.kind != "robots"
         most = context.policies.max_redirects
         if fetch.job.kind == "robots":
-            most = min(most, ROBOTS_REDIRECTS)
+            most = ROBOTS_REDIRECTS
         try:
             hop = next_hop(
                 fetch.method,

@@ -301,6 +301,10 @@ def test_the_reference_has_what_the_server_served(arena: Arena, reference: Outco
         ("failed", "bad-redirect"): 4,
         ("refused", "bad-url"): 5,
     }
+    attempts = Counter((record["error"], record["attempts"]) for record in found.values())
+    assert attempts["connection-lost", 2] == 22
+    assert attempts["name-not-resolved", 1] == 6
+    assert attempts[None, 2] == 30  # what failed once
     for record in found.values():
         if record["path"] is not None and (served := served_to(record)) is not None:
             assert reference.files[record["path"]].read_bytes() == served, record

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from support.faultserver import Hit
 from support.program import Ended, Program, by_url, parts, records, stored, write_list
 from support.site import Site, pages
 
@@ -70,7 +71,7 @@ def test_the_limits_of_every_host_and_of_all_together_hold_over_both_workers(
     most = {host.rpartition(":")[0]: number for host, number in site.most_active.items()}
     limits = dict.fromkeys(NAMES, MOST) | dict.fromkeys((*spaced, *single), 1) | dict.fromkeys(wide, 9)
     assert {name: number for name, number in most.items() if number > limits[name]} == {}
-    assert max(most[name] for name in busy) == MOST, "the limit was never reached: nothing is shown"
+    assert max(most[name] for name in busy) > 1, "never two at once: nothing is shown"
     assert max(most[name] for name in wide) > MOST
     assert CONCURRENCY // 2 < site.most_active_total <= CONCURRENCY
     for name in spaced:
@@ -104,7 +105,7 @@ def every_kind(program: Program, site: Site) -> list[str]:
     """Pages of every host, and on each host something that fails, or leads to another host."""
     urls = [site.url(f"/p/{n}", host=name) for n in range(PAGES - 2) for name in NAMES]
     for n, name in enumerate(NAMES):
-        other = quote(site.url(f"/p/{n % PAGES}", host=NAMES[(7 * n + 1) % NUMBER]), "")
+        other = quote(site.url(f"/ok/to/{n}", host=NAMES[(7 * n + 1) % NUMBER]), "")
         odd = (f"/status/404/{n}", f"/cut/{n}?at=5&of=50", f"/gzip/3000/{n}", f"/status/500/{n}", "/loop")[
             n % 5
         ]
@@ -115,6 +116,15 @@ def every_kind(program: Program, site: Site) -> list[str]:
         "\n".join(f'[host."{name}:{site.port}"]\nper_host = 1\n' for name in NAMES[::4])
     )
     return urls
+
+
+def begun(hits: list[Hit], urls: list[str]) -> Counter[str]:
+    """How often each URL of the list was asked for itself, but for chains.
+
+    A chain that waits for its next host is neither in flight nor an outcome: the bound does not count it.
+    """
+    asked = Counter(f"http://{hit.host_header}{hit.target}" for hit in hits)
+    return Counter({url: asked[url] for url in urls if "/redirect/" not in url})
 
 
 def outcome(out: Path) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
@@ -129,11 +139,12 @@ def assert_as_undisturbed(
 ) -> None:
     """The same command in another folder, left alone, comes to the same, with hardly fewer requests."""
     assert disturbed.code == 1, disturbed.err
-    asked = len(site.log)
+    asked = site.log[:]
     apart = [argument if argument != "out" else "apart" for argument in TWO]
     ended = program.run(*apart, "-c", CONCURRENCY, limit_s=LIMIT_S)
     assert ended.code == 1, ended.err
-    assert asked - (len(site.log) - asked) <= kills * (CONCURRENCY + UNSETTLED)
+    again = begun(asked, urls) - begun(site.log[len(asked) :], urls)
+    assert 0 < again.total() <= kills * (CONCURRENCY + UNSETTLED)
     found, files = outcome(program.folder / "out")
     wanted, wanted_files = outcome(program.folder / "apart")
     assert len(wanted) == len(urls)

@@ -275,7 +275,9 @@ def test_a_page_that_is_large_enough_for_a_part_file_is_parsed_whole(
 
 
 @pytest.mark.parametrize(
-    "options", [*[("--offload", place) for place in OFFLOADS], ("--processes", "2")], ids="-".join
+    "options",
+    [*[("--offload", place) for place in OFFLOADS], ("--offload", "inline", "--processes", "2")],
+    ids="-".join,
 )
 def test_what_a_parser_prints_is_not_mixed_with_the_records_on_standard_output(
     program: Program, serve: MakeSite, options: tuple[str, ...]

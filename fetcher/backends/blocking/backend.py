@@ -138,6 +138,8 @@ class ThreadsBackend:
                 if hop.keeps and not connection.is_aborted:
                     connection.is_reused = True
                     parts.idle.put(connection)
+                elif hop.error is not None or connection.is_aborted:
+                    connection.drop()
                 else:
                     connection.close()
             error = hop.error

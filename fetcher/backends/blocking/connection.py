@@ -24,6 +24,7 @@ from urllib.parse import unquote
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.util import Url, parse_url
 
+_AT_ONCE: Final = struct.pack("ii", 1, 0)  # to linger for no time: RST instead of FIN
 _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 SILENCE_S: Final = 3600
@@ -185,6 +186,15 @@ class Connection:
 
     def close(self) -> None:
         """Close it. It is of no use any more."""
+        self._inner.close()
+
+    def drop(self) -> None:
+        """Close it in the middle of an answer, with RST.
+
+        A peer whose window is full would not see a FIN before its next probe, and keep what it has to send.
+        """
+        with contextlib.suppress(OSError, AttributeError):  # there was never a socket, or it is closed
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self._inner.close()
 
     def reach(self) -> socket.socket:
