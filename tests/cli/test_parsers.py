@@ -518,9 +518,10 @@ def test_the_command_in_the_message_repeats_the_page_and_works_once_the_parser_d
     assert (mended.returncode, json.loads(mended.stdout)) == (0, "no price on\nthis page"), mended.stderr
 
 
+@pytest.mark.parametrize("title", ["bad", "bad, but another one"])
 @pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=str)
 def test_retry_failed_parses_a_page_again_into_the_same_file(
-    program: Program, serve: MakeSite, options: tuple[str, ...]
+    program: Program, serve: MakeSite, options: tuple[str, ...], title: str
 ) -> None:
     site = serve({**plain(5), "/bad": html("bad")})
     assert get(program, site, "fails_on_bad", *options).code == 1
@@ -528,6 +529,7 @@ def test_retry_failed_parses_a_page_again_into_the_same_file(
 
     assert get(program, site, "fails_on_bad", *options).code == 1  # a final state stays
     assert len(data(program.folder / "out")) == 6
+    site.web.resources["/bad"] = Resource(html(title))
     ended = get(program, site, "fails_on_bad", "--retry-failed", *options)
 
     assert ended.code == 0, ended.err
