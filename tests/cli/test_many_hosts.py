@@ -65,7 +65,7 @@ def test_the_limits_of_every_host_and_of_all_together_hold_over_both_workers(
     urls = [site.url(f"/ok/{n}?delay=0.02", host=name) for n in range(PAGES) for name in NAMES] + more
     write_list(program.folder / "urls.txt", urls)
 
-    ended = program.run(*TWO, "-c", CONCURRENCY, "--per-host", MOST, limit_s=LIMIT_S)
+    ended = program.run(*TWO, "-c", str(CONCURRENCY), "--per-host", str(MOST), limit_s=LIMIT_S)
 
     assert_all_done(site, program, ended, urls)
     most = {host.rpartition(":")[0]: number for host, number in site.most_active.items()}
@@ -90,7 +90,7 @@ def test_the_rate_of_the_run_is_one_over_both_workers_also_when_one_has_nothing_
     urls += [site.url(f"/p/{n % PAGES}?{n}", host=whole) for n in range(500, 900)]  # one worker's alone
     write_list(program.folder / "urls.txt", urls)
 
-    ended = program.run(*TWO, "-c", CONCURRENCY, "--rate", f"{rate}/s", limit_s=LIMIT_S)
+    ended = program.run(*TWO, "-c", str(CONCURRENCY), "--rate", f"{rate}/s", limit_s=LIMIT_S)
 
     assert_all_done(site, program, ended, urls)
     began = sorted(hit.started for hit in site.log)
@@ -141,7 +141,7 @@ def assert_as_undisturbed(
     assert disturbed.code == 1, disturbed.err
     asked = site.log[:]
     apart = [argument if argument != "out" else "apart" for argument in TWO]
-    ended = program.run(*apart, "-c", CONCURRENCY, limit_s=LIMIT_S)
+    ended = program.run(*apart, "-c", str(CONCURRENCY), limit_s=LIMIT_S)
     assert ended.code == 1, ended.err
     again = begun(asked, urls) - begun(site.log[len(asked) :], urls)
     assert 0 < again.total() <= kills * (CONCURRENCY + UNSETTLED)
@@ -166,7 +166,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing_of_the_outcome(
 ) -> None:
     urls = every_kind(program, site)
     site.hold_after(len(urls) // 2)
-    with program.start(*TWO, "-c", CONCURRENCY) as run:
+    with program.start(*TWO, "-c", str(CONCURRENCY)) as run:
         assert site.wait(lambda s: len(s.log) >= len(urls) // 2 + 10, 30), run.said()
         os.kill(children_of(run.pid)[victim], signal.SIGKILL)
         assert run.says("a worker process died")
@@ -182,12 +182,12 @@ def test_a_parent_killed_twice_and_the_same_command_change_nothing_of_the_outcom
     for part in (0.3, 0.7):
         reached = int(part * len(urls))
         site.hold_after(reached - len(site.log))
-        with program.start(*TWO, "-c", CONCURRENCY) as run:
+        with program.start(*TWO, "-c", str(CONCURRENCY)) as run:
             assert site.wait(lambda s, n=reached: len(s.log) >= n + 10, 30), run.said()
             run.send(signal.SIGKILL)
             assert run.end().code == 137
         site.release()
 
-    ended = program.run(*TWO, "-c", CONCURRENCY, limit_s=LIMIT_S)
+    ended = program.run(*TWO, "-c", str(CONCURRENCY), limit_s=LIMIT_S)
 
     assert_as_undisturbed(program, site, ended, urls, kills=2)
