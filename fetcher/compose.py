@@ -379,7 +379,7 @@ def make_reader(
         workers=max(1, workers // divided_by),
         timeout_s=settings.parser_timeout,
         memory=settings.parser_memory,
-        root=root,
+        root=root if settings.store == "files" else None,  # else there is nothing to repeat a page from
     )
 
 

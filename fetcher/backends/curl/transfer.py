@@ -285,6 +285,9 @@ class Transfer:
 
     def _on_header(self, line: bytes) -> int | None:
         if self.response is None:
+            if line[-1] != 10 and len(line) > 2:  # libcurl would call it a success, and keep the connection
+                text = f"connection closed by {self.request.target.host} within the header"
+                return self._fail(ConnectionLost(text, phase="header"))
             if len(line) > 2 or line[-1] != 10:  # not the empty one, or only its CR before the end
                 self._lines.append(line)
                 return None
