@@ -171,7 +171,7 @@ def framing_of(head: Head, *, is_head: bool) -> tuple[Framing, int | None]:
 
 
 def _length(fields: Fields) -> int | None:
-    declared = [value for name, value in fields if name.lower() == b"content-length"]
+    declared = {value for name, value in fields if name.lower() == b"content-length"}
     if not declared:
         return None
     value = declared.pop()
