@@ -83,15 +83,17 @@ def write_input(path: Path, lines: Iterator[str]) -> None:
         raise SystemExit(f"cannot write {path}")
 
 
+def frontier_of(name: str, folder: Path) -> MemoryFrontier | SqliteFrontier:
+    """A frontier in memory, or one in files of a folder."""
+    if name == "memory":
+        return MemoryFrontier()
+    return SqliteFrontier(folder / "state.db", folder / "results.jsonl", mode=Mode(), lane=Lane("state"))
+
+
 async def measure(path: Path, frontier_name: str, folder: Path) -> tuple[float, float]:
     settings = make({"concurrency": 64, "per_host": 64})
     clock = compose.MonotonicClock()
-    if frontier_name == "memory":
-        frontier: MemoryFrontier | SqliteFrontier = MemoryFrontier()
-    else:
-        frontier = SqliteFrontier(
-            folder / "state.db", folder / "results.jsonl", mode=Mode(), lane=Lane("state")
-        )
+    frontier = frontier_of(frontier_name, folder)
     run = Run.local(
         compose.make_plan(settings),
         Ports(backend=InstantBackend(), frontier=frontier, store=NoneStore(), clock=clock),

@@ -18,13 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from engine_cost import frontier_of
+
 from fetcher import compose
 from fetcher.engine.ledger import Ledger
 from fetcher.engine.records import Recorder, encode_record
 from fetcher.engine.run import Run
-from fetcher.frontiers.memory import MemoryFrontier
-from fetcher.frontiers.sqlite import Mode, SqliteFrontier
-from fetcher.lane import Lane
 from fetcher.model import Record
 from fetcher.processes import Fleet, Shares
 from fetcher.processes import messages as msg
@@ -61,12 +60,7 @@ async def stub(connection: socket.socket) -> None:
 async def measure(path: Path, frontier_name: str, folder: Path, workers: int) -> tuple[float, float]:
     settings = make({"concurrency": 64, "per_host": 64})
     clock = compose.MonotonicClock()
-    if frontier_name == "memory":
-        frontier: MemoryFrontier | SqliteFrontier = MemoryFrontier()
-    else:
-        frontier = SqliteFrontier(
-            folder / "state.db", folder / "results.jsonl", mode=Mode(), lane=Lane("state")
-        )
+    frontier = frontier_of(frontier_name, folder)
     policies = compose.make_policies(settings, {})
     ledger = Ledger(
         frontier=frontier, store=NoneStore(), clock=clock, recorder=Recorder("stub", keeps_bodies=False)

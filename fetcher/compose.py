@@ -366,9 +366,10 @@ def make_reader(
     """
     if command != "crawl" and settings.parser is None:
         return None
+    from fetcher.parsers.reader import cores  # noqa: PLC0415
     from fetcher.parsers.reader import make_reader as make  # noqa: PLC0415
 
-    workers = settings.parser_workers or _cores()
+    workers = settings.parser_workers or cores()
     return make(
         follows=command == "crawl",
         notice=notice,
@@ -381,10 +382,6 @@ def make_reader(
         memory=settings.parser_memory,
         root=root if settings.store == "files" else None,  # else there is nothing to repeat a page from
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def local_run(

@@ -23,7 +23,7 @@ import msgspec
 
 from fetcher import compose
 from fetcher.directory import RunDirectory
-from fetcher.engine.context import Ports
+from fetcher.engine.context import UNSETTLED, Ports
 from fetcher.engine.crew import LocalCrew
 from fetcher.engine.fetch import Fetch
 from fetcher.engine.plan import Plan
@@ -39,7 +39,6 @@ from fetcher.settings import Settings
 
 MODULE = "fetcher.worker"
 _BUSIEST = 5
-_UNSETTLED = 64  # of all workers together, as in one process
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -95,7 +94,6 @@ class WorkerProcess:
         self._policies = msgspec.structs.replace(policies, pace_of=shares.pace_of)
         self._plan: Plan = compose.make_plan(own, follows=charge.command == "crawl")
         self._settings = own
-        self._bandwidth = settings.max_bandwidth
         self._told: tuple[Any, ...] = ()
         self._is_ready = False
         self._early: list[msg.ToWorker] = []
@@ -134,7 +132,7 @@ class WorkerProcess:
                 ),
                 self._policies,
                 self._rules,
-                unsettled=max(1, self._shares.of(_UNSETTLED)),
+                unsettled=max(1, self._shares.of(UNSETTLED)),
             )
             ledger = crew.ledger
             ledger.route = self._route
@@ -187,8 +185,9 @@ class WorkerProcess:
     def _share(self, part: float) -> None:
         if self._policies.rate is not None:
             self._crew.ledger.scheduler.set_rate(self._policies.rate * part)
-        if self._rules.bandwidth is not None and self._bandwidth is not None:
-            self._rules.bandwidth.bytes_per_s = self._bandwidth * part
+        bandwidth, most = self._rules.bandwidth, self._settings.max_bandwidth
+        if bandwidth is not None and most is not None:
+            bandwidth.bytes_per_s = most * part
 
     def _route(self, fetch: Fetch) -> None:
         """The next hop of a chain: ours, or that of the worker whose host it leads to."""

@@ -20,10 +20,10 @@ from fetcher.engine.watchdog import Watch, watch
 from fetcher.engine.worker import Worker
 from fetcher.events import Notice
 from fetcher.model import Job, Outcome
+from fetcher.policy.pace import MOST_DELAY_S
 
 LEAST_WINDOW = 1024
 LEAST_PER_HOST = 32
-MOST_DELAY_S = 60.0  # longer ones are clamped, as `policy.robots` does
 _LONGEST_HOLD_S = 3600.0  # of one that outlived its session: a clock that jumped must not stretch it
 
 

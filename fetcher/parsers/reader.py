@@ -153,7 +153,7 @@ def make_reader(
     if parser is None:
         return PageReader(follow=follow, place=None, suspects=suspects)
     hook = load(parser, base) if isinstance(parser, str) else hook_of(parser)
-    place = _place(hook, offload, workers or _cores(), timeout_s, memory, notice)
+    place = _place(hook, offload, workers or cores(), timeout_s, memory, notice)
     return PageReader(follow=follow, place=place, suspects=suspects, repeat=_repeat(hook, root))
 
 
@@ -183,7 +183,7 @@ def _place(
     return pool if offload == "processes" else Auto(pool, inline, notice)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

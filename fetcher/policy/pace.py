@@ -11,6 +11,7 @@ asked half as much, and one more for each full round of successes.
 from __future__ import annotations
 
 CATCH_UP_S = 0.05  # a late timer may make up for this much of missed starts, and no more
+MOST_DELAY_S = 60.0  # what a robots.txt may ask for; more is clamped
 LEAST_ROUND_S = 1.0  # answers to what was already in flight belong to one push-back
 
 

@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from protego import Protego
 
 from fetcher.policy.links import resolve
+from fetcher.policy.pace import MOST_DELAY_S
 
 MOST_BYTES = 500 * 1024  # RFC 9309 §2.5
 MOST_RULES = 10_000  # each costs up to 0.1 µs for every URL
 MOST_WILDCARDS = 2_000  # `*`, over all rules; each costs up to 10 µs for a URL of 2,000 characters
 LONGEST_LINE = 16_384  # characters; a rule that is longer than a URL can be matches none
 MOST_SITEMAPS = 1_000
-MOST_DELAY_S = 60.0
 
 _HTML = ("<!doctype", "<html", "<head", "<body", "<?xml")
 # One line: who, where the sitemap is, a rule, or another line that ends the list of a group's agents.

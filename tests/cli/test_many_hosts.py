@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from support.faultserver import Hit
+from support.processes import children_of
 from support.program import Ended, Program, by_url, parts, records, stored, write_list
 from support.site import Site, pages
 
@@ -154,10 +155,6 @@ def assert_as_undisturbed(
     assert {
         path for path in files.keys() | wanted_files.keys() if files.get(path) != wanted_files.get(path)
     } == set()
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.faultserver import Hit
+from support.processes import children_of, is_alive
 from support.program import Program, by_url, eventually, parts, records, stored, write_list
 from support.site import Site
 from support.whole import assert_whole, listed
@@ -20,27 +21,6 @@ MakeSite = Callable[..., Site]
 
 COMMAND = ("get", "-i", "urls.txt", "-o", "out", "-c", "32", "--per-host", "32")
 TWO = (*COMMAND, "--processes", "2")
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(folder.name))
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.parsers import visit
+from support.processes import is_alive
 
 from fetcher.errors import WorkerDied
 from fetcher.parsers.reader import PageReader, make_reader
@@ -34,15 +35,6 @@ def reader_of(parser: str, *, offload: str = "processes", workers: int = 2, **mo
         base=TESTS,
         **settings,
     )
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there and has not merely to be collected."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def children() -> set[int]:
