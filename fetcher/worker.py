@@ -268,7 +268,8 @@ def _end_with(lifeline: int) -> None:
 
 
 def main() -> None:
-    """Be a worker."""
+    """Be a worker. What is printed here goes to the program's standard error, a line at a time."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)  # held back until now

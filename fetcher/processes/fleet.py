@@ -162,7 +162,8 @@ class Fleet:
         self._slowed: set[str] = set()  # hosts with a crawl-delay
         self._early_deaths = 0
         self._is_closing = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._ticking: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup
         self._on_idle: Callable[[], None] = lambda: None
@@ -210,8 +211,8 @@ class Fleet:
     ) -> None:
         self._group = tasks
         self._on_idle = on_idle
-        self._tasks = [tasks.create_task(self._keep_one(index)) for index in range(self._shares.count)]
-        self._tasks.append(tasks.create_task(_tick(on_tick)))
+        self._keepers = [tasks.create_task(self._keep_one(index)) for index in range(self._shares.count)]
+        self._ticking = tasks.create_task(_tick(on_tick))
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Give each job to the member whose host it is, or to the one with least to do."""
@@ -493,16 +494,14 @@ class Fleet:
         await self._see_off(msg.Stop(grace_s, at_once=at_once.is_set()), grace_s + _LEAVE_S, at_once)
 
     async def _see_off(self, message: msg.ToWorker, patience_s: float, at_once: asyncio.Event) -> None:
-        """Tell every member to leave, and wait until they have; kill those that don't."""
+        """Tell every member to leave, and wait until its process has ended."""
         for member in self._members:
             member.send(message)
-        leaving = {asyncio.ensure_future(member.lost.wait()) for member in self._members if member.process}
         hurry = asyncio.ensure_future(at_once.wait())
         deadline = asyncio.get_running_loop().time() + patience_s
         try:
-            while any(not task.done() for task in leaving):
+            while waited := {task for task in self._keepers if not task.done()}:
                 left = deadline - asyncio.get_running_loop().time()
-                waited = {task for task in leaving if not task.done()}
                 if not hurry.done():
                     waited.add(hurry)
                 done, _ = await asyncio.wait(
@@ -515,12 +514,13 @@ class Fleet:
                 elif not done:
                     break
         finally:
-            for task in (*leaving, hurry):
-                task.cancel()
+            hurry.cancel()
 
     def cancel(self) -> None:
-        for task in (*self._tasks, *self._asking):
+        for task in (*self._keepers, *self._asking):
             task.cancel()
+        if self._ticking is not None:
+            self._ticking.cancel()
 
     async def aclose(self) -> None:
         """No process is left: those that have not gone by themselves are killed."""
