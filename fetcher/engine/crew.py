@@ -48,7 +48,7 @@ class LocalCrew:
             follows=plan.follows,
         )
         self._scheduler = self._context.scheduler
-        self.per_host = max(LEAST_PER_HOST, 2 * plan.per_host)
+        self.per_host = max(LEAST_PER_HOST, 4 * plan.per_host)
         self._window = max(LEAST_WINDOW, 2 * plan.concurrency * self.per_host // plan.per_host)
         self._most_claimed = 16 * self._window
         self._workers: set[asyncio.Task[None]] = set()

@@ -182,7 +182,10 @@ class Claims:
 
         True if a host may have more than its share.
         """
-        first = self._turn.get(rank, -1) if rank not in self._alone else -1
+        first = self._turn.get(rank, -1)
+        if rank in self._alone and first >= 0:
+            chosen += self._of_host(rank, first, None, min(share, limit - len(chosen)), per_host)
+            return False
         after, is_second_half, met, may_have_more = first, False, 0, False
         while len(chosen) < limit:
             most = min(share, limit - len(chosen), per_host)
@@ -211,14 +214,15 @@ class Claims:
                 after, is_second_half = -1, True
         return False
 
-    def _of_host(self, rank: int, host: int, numbers: list[int], take: int, per_host: int) -> list[int]:
-        """Claim up to `take` of one host's pending rows, whose first `numbers` were read."""
+    def _of_host(self, rank: int, host: int, read: list[int] | None, take: int, per_host: int) -> list[int]:
+        """Claim up to `take` of one host's pending rows, whose first ones were `read`, if any were."""
         held = self._held.setdefault(host, {})
         if host:
             take = min(take, per_host - len(held))
-        if held and take > 0:
-            numbers = self._unclaimed(rank, host, held, take)
-        numbers = numbers[: max(take, 0)]
+        take = max(take, 0)
+        if take and (held or read is None):
+            read = self._unclaimed(rank, host, held, take)
+        numbers = [] if read is None else read[:take]
         if numbers:
             self._last[rank, host] = numbers[-1]
             held.update(dict.fromkeys(numbers, rank))

@@ -15,7 +15,7 @@ import msgspec
 from fetcher.model import FINAL_STATES, Outcome, State
 
 _KEEP_PLAIN = """UPDATE url SET state = ?, status = ?, attempts = ?, bytes = ?, sha256 = ?, etag = ?,
- last_modified = ? WHERE id = ?"""
+ last_modified = ?, path = ? WHERE id = ?"""
 _KEEP = """UPDATE url SET state = ?, status = ?, attempts = ?, bytes = ?, sha256 = ?, etag = ?,
  last_modified = ?, error = NULL, waited = ?, not_before = 0, history = ?, path = ?, is_foreign = 0
  WHERE id = ?"""
@@ -56,7 +56,7 @@ def end_rows(db: sqlite3.Connection, outcomes: Sequence[Outcome], *, session: in
         )  # fmt: skip
         path = record.path or job.path
         if history is None and path == job.path and not (job.attempts or job.known or job.is_foreign):
-            plain.append((*result, job.id))
+            plain.append((*result, path, job.id))
         else:
             kept.append((*result, job.waited_s, history, path, job.id))
     for statement, rows in (

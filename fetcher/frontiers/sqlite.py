@@ -159,9 +159,9 @@ class SqliteFrontier:
             suspects = suspected(self._db, self._session - 1) if was_killed else ()
             self._claims = Claims(self._db, self._labels, suspected=suspects)
             self._marks = Marks(self._db, self._session) if self._marks_claims else None
-        self._db.execute("COMMIT")
         if self._names is not None:
             self._names.attach(self._db)
+        self._db.execute("COMMIT")
         return self._count()
 
     def _begin_crawl(self, rules: CrawlRules, base: int, meta: dict[str, Any]) -> None:
@@ -223,6 +223,8 @@ class SqliteFrontier:
         try:
             if complete:
                 self._set_meta(is_complete=1)
+                if self._names is not None:
+                    self._transaction(self._names.move)
             if self._marks_claims:
                 self._set_meta(is_clean=1)
         finally:
@@ -423,6 +425,8 @@ class SqliteFrontier:
                 if journal.length > length:
                     journal.cut(length)
             raise
+        if self._names is not None:
+            self._names.settled(outcomes)
         for outcome in outcomes:
             if outcome.record is not None:
                 self._claims.release(outcome.job)

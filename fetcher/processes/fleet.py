@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from fetcher.errors import FetcherError, WorkerDied
 from fetcher.events import Event, HostHeld, Notice, Retrying
@@ -497,11 +497,12 @@ class Fleet:
         """Tell every member to leave, and wait until its process has ended."""
         for member in self._members:
             member.send(message)
-        hurry = asyncio.ensure_future(at_once.wait())
+        hurry = asyncio.create_task(at_once.wait())
         deadline = asyncio.get_running_loop().time() + patience_s
         try:
-            while waited := {task for task in self._keepers if not task.done()}:
+            while leaving := [task for task in self._keepers if not task.done()]:
                 left = deadline - asyncio.get_running_loop().time()
+                waited: set[asyncio.Task[Any]] = {*leaving}
                 if not hurry.done():
                     waited.add(hurry)
                 done, _ = await asyncio.wait(
