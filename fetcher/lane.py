@@ -2,7 +2,8 @@
 
 A hop to a thread costs 17 to 50 µs and the two threads then fight for the interpreter, so work that a RAM
 disk or the page cache answers at once is cheaper on the loop; work that waits for a disk is not. The lane
-measures what it runs and chooses.
+measures what it runs and chooses. A call that took long without waiting for anything was busy, or had lost
+the processor to another process: a thread would make that no better.
 
 Invariant: at most one function of a lane is running at any instant, in the order of the calls, and it
 has ended before the next begins, even if its caller was cancelled. So what the lane guards (an SQLite
@@ -12,6 +13,7 @@ connection, a cache of file descriptors) is never used by the loop and a thread 
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,22 +25,45 @@ _FIRST_IN_THREAD = 3  # nothing is known yet; the first calls also create what l
 _AFTER_SLOW = 200  # calls in the thread before the loop is tried again
 _REMEMBERED = 4  # calls that the mean is about
 _PLAINLY_SLOW = 25  # times quick_s: in the thread, waiting for the interpreter counts too
+_WHO = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)  # macOS knows of the process only
+
+
+def _waits() -> int:
+    """How often this thread has given up the processor by itself, to wait for something."""
+    return resource.getrusage(_WHO).ru_nvcsw
 
 
 class Lane:
     """Runs blocking functions one at a time. Belongs to one event loop.
 
-    `quick_s` is how long functions may hold up the loop in the mean; `clock` gives seconds.
+    `quick_s` is how long functions may hold up the loop in the mean, waiting; `clock` gives seconds, and
+    `waits` the number of waits so far.
     """
 
-    __slots__ = ("_clock", "_executor", "_in_thread", "_lock", "_mean_s", "_name", "_quick_s", "_waiting")
+    __slots__ = (
+        "_clock",
+        "_executor",
+        "_in_thread",
+        "_lock",
+        "_mean_s",
+        "_name",
+        "_quick_s",
+        "_waiting",
+        "_waits",
+    )
 
     def __init__(
-        self, name: str, *, quick_s: float = 0.004, clock: Callable[[], float] = time.perf_counter
+        self,
+        name: str,
+        *,
+        quick_s: float = 0.004,
+        clock: Callable[[], float] = time.perf_counter,
+        waits: Callable[[], int] = _waits,
     ) -> None:
         self._name = name
         self._quick_s = quick_s
         self._clock = clock
+        self._waits = waits
         self._in_thread = _FIRST_IN_THREAD
         self._mean_s = 0.0  # of the last calls on the loop
         self._waiting = 0
@@ -76,12 +101,14 @@ class Lane:
                 executor.shutdown()
 
     def _run_here(self, fn: Callable[[], T]) -> T:
-        began = self._clock()
+        waits, began = self._waits(), self._clock()
         try:
             return fn()
         finally:
-            # One call that lost the processor for a moment says nothing; a disk that waits does it again.
-            self._mean_s += (self._clock() - began - self._mean_s) / _REMEMBERED
+            took = self._clock() - began
+            if self._waits() == waits:
+                took = min(took, self._quick_s / 2)  # no reason to go, none to stay
+            self._mean_s += (took - self._mean_s) / _REMEMBERED
             if self._mean_s >= self._quick_s:
                 self._mean_s = 0.0
                 self._in_thread = _AFTER_SLOW

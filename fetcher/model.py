@@ -52,9 +52,12 @@ class Headers:
 
     __slots__ = ("_first", "raw")
 
-    def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self, raw: Sequence[tuple[bytes, bytes]] = (), first: dict[bytes, bytes] | None = None
+    ) -> None:
+        """`first` has the first value of each name in lower case, where somebody knows them already."""
         self.raw = raw
-        self._first: dict[bytes, bytes] | None = None
+        self._first = first
 
     def find(self, name: bytes) -> bytes | None:
         """The first value of `name` (given in lower case), or None."""
@@ -62,6 +65,12 @@ class Headers:
         if first is None:
             first = self._first = {key.lower(): value for key, value in reversed(self.raw)}
         return first.get(name)
+
+    @property
+    def has_duplicates(self) -> bool:
+        """Whether a name stands there more than once."""
+        self.find(b"")
+        return len(self._first or ()) != len(self.raw)
 
     def get(self, name: str, default: str | None = None) -> str | None:
         value = self.find(name.lower().encode("latin-1", "replace"))

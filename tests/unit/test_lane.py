@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,12 +18,26 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.waited = 0
+
+    def waits(self) -> int:
+        return self.waited
 
     def __call__(self) -> float:
         return self.now
 
     def taking(self, seconds: float) -> Callable[[], str]:
         """A function that takes `seconds` and returns the name of the thread it ran in."""
+
+        def fn() -> str:
+            self.now += seconds
+            self.waited += 1
+            return threading.current_thread().name
+
+        return fn
+
+    def busy_for(self, seconds: float) -> Callable[[], str]:
+        """The same, of a function that never waits."""
 
         def fn() -> str:
             self.now += seconds
@@ -37,17 +52,34 @@ def clock() -> Clock:
 
 
 async def settled_inline(clock: Clock) -> Lane:
-    lane = Lane("lane", clock=clock)
+    lane = Lane("lane", clock=clock, waits=clock.waits)
     while not lane.is_inline:
         await lane.run(clock.taking(0))
     return lane
 
 
 async def test_the_first_calls_go_to_the_lanes_thread_and_quick_ones_then_to_the_loop(clock: Clock) -> None:
-    lane = Lane("own-thread", clock=clock)
+    lane = Lane("own-thread", clock=clock, waits=clock.waits)
     ran_in = [await lane.run(clock.taking(0.001)) for _ in range(6)]
     assert ran_in[0].startswith("own-thread")
     assert ran_in[-1] == LOOP_THREAD
+    await lane.aclose()
+
+
+async def test_a_call_that_was_long_but_waited_for_nothing_stays_on_the_loop(clock: Clock) -> None:
+    lane = await settled_inline(clock)
+    ran_in = {await lane.run(clock.busy_for(0.05)) for _ in range(20)}
+    assert ran_in == {LOOP_THREAD}
+    assert lane.is_inline
+
+
+async def test_what_waits_for_a_pipe_or_a_disk_is_seen_as_waiting() -> None:
+    lane = Lane("lane", quick_s=0.001)
+    while not lane.is_inline:
+        await lane.run(lambda: None)
+    for _ in range(8):
+        await lane.run(lambda: time.sleep(0.01))
+    assert not lane.is_inline
     await lane.aclose()
 
 
@@ -81,7 +113,7 @@ async def test_a_failing_slow_call_counts_as_slow(clock: Clock) -> None:
     lane = await settled_inline(clock)
 
     def fn() -> None:
-        clock.now += 1
+        clock.taking(1)()
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -91,7 +123,7 @@ async def test_a_failing_slow_call_counts_as_slow(clock: Clock) -> None:
 
 
 async def test_calls_plainly_slow_in_the_thread_keep_it_there(clock: Clock) -> None:
-    lane = Lane("lane", clock=clock)
+    lane = Lane("lane", clock=clock, waits=clock.waits)
     ran_in = {await lane.run(clock.taking(0.2)) for _ in range(300)}
     assert LOOP_THREAD not in ran_in
     await lane.aclose()
@@ -215,7 +247,7 @@ async def test_a_call_cancelled_while_it_waits_never_runs(gate, clock: Clock) ->
 
 async def test_closing_waits_for_the_call_and_ends_the_thread(gate, clock: Clock) -> None:
     begun, may_end, fn = gate
-    lane = Lane("lane-that-closes", clock=clock)
+    lane = Lane("lane-that-closes", clock=clock, waits=clock.waits)
     call = asyncio.create_task(lane.run(fn))
     await until(begun.is_set)
     closing = asyncio.create_task(lane.aclose())

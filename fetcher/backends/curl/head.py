@@ -18,8 +18,8 @@ _FIELD_BYTES: Final = 16 * 1024
 _HEAD_BYTES: Final = 1024 * 1024  # libcurl itself gives up at 300 KiB
 _BODILESS: Final = frozenset({204, 304})
 
-# One search for the whole header: what it does not match leaves the numbers of lines and fields unequal.
-_FIELDS: Final = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\r?\n", re.MULTILINE)
+_ORDINARY_BYTES: Final = 4096  # of a header whose fields are remembered
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\r?\n").fullmatch
 _STATUS: Final = re.compile(rb"HTTP/([0-9](?:\.[0-9])?) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 
 
@@ -38,18 +38,16 @@ def parse_head(lines: list[bytes], method: str) -> Response:
     Raises `ProtocolBroken`.
     """
     version, status = parse_status(lines[0])
-    lines[0] = b""
-    block = b"".join(lines)
-    fields = _FIELDS.findall(block)
-    if len(fields) != len(lines) - 1:
-        raise ProtocolBroken("not valid HTTP: a bad header field", phase="header")
-    if len(fields) > MOST_FIELDS:
+    size = sum(map(len, lines))
+    if len(lines) > MOST_FIELDS + 1:
         raise ProtocolBroken(f"not valid HTTP: more than {MOST_FIELDS} header fields", phase="header")
-    if len(block) > _FIELD_BYTES:
-        _check_sizes(lines, len(block))
-    if b" \r\n" in block or b"\t\r\n" in block:
-        fields = [(name, value.rstrip(b" \t")) for name, value in fields]
-    headers = Headers(fields)
+    if size <= _ORDINARY_BYTES:
+        fields = [_known_field(line) for line in lines[1:]]
+    else:
+        fields = [_field(line) for line in lines[1:]]
+        if size > _FIELD_BYTES:
+            _check_sizes(lines, size)
+    headers = Headers([field for _, field in fields], {name: field[1] for name, field in reversed(fields)})
     length = _length(headers)
     coding = headers.find(b"transfer-encoding")
     completeness: Completeness
@@ -73,14 +71,25 @@ def parse_head(lines: list[bytes], method: str) -> Response:
     )
 
 
+def _field(line: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
+    """A field line as its name in lower case, and the field."""
+    found = _FIELD(line)
+    if found is None:
+        raise ProtocolBroken("not valid HTTP: a bad header field", phase="header")
+    name, value = found.groups()
+    return name.lower(), (name, value.rstrip(b" \t"))
+
+
+_known_field = lru_cache(maxsize=1024)(_field)  # most lines of a server's answers are the same
+
+
 def _length(headers: Headers) -> int | None:
     value = headers.find(b"content-length")
     if value is None:
         return None
     if not value.isdigit() or len(value) > 18:
         raise ProtocolBroken("not valid HTTP: a bad Content-Length", phase="header")
-    first = headers._first
-    if first is not None and len(first) != len(headers.raw) and len(headers.get_all("content-length")) > 1:
+    if headers.has_duplicates and len(headers.get_all("content-length")) > 1:
         raise ProtocolBroken("not valid HTTP: Content-Length twice", phase="header")
     return int(value)
 
