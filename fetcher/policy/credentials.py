@@ -143,22 +143,6 @@ def carry_credentials(sent: Fields) -> bool:
     return any(name.lower() not in HARMLESS for name, _ in sent)
 
 
-def parse_header(line: str, source: str = "--header") -> Field:
-    """`Name: value` as curl reads it: `Name:` takes the field away, `Name;` sends it empty.
-
-    Raises `ConfigError`, which never shows the value.
-    """
-    name, colon, value = line.partition(":")
-    field: Field
-    if colon:
-        field = (name.strip(" \t"), value.strip(" \t") or None)
-    elif line.rstrip(" \t").endswith(";"):
-        field = (line.rstrip(" \t")[:-1], "")
-    else:
-        raise ConfigError(f"{source}: no colon in a header", hint="write 'Name: value'")
-    return next(iter(checked([field], source)))
-
-
 def fields(headers: Mapping[str, str]) -> tuple[Field, ...]:
     """Headers of a settings file or an entry as fields; an empty value takes the field away."""
     return tuple((name, value or None) for name, value in headers.items())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 
 _HIDDEN = "***"
@@ -77,11 +76,6 @@ _SECRET_HEADER = re.compile(r"authorization|cookie|token|secret|passw|credential
 def is_secret_header(name: str) -> bool:
     """Whether a header's value is a credential by its name: Authorization, Cookie, X-Api-Key …"""
     return _SECRET_HEADER.search(name.lower()) is not None
-
-
-def mask_headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Headers fit to be shown: secret values are `***`, passwords of URLs in the others are hidden."""
-    return [(name, _HIDDEN if is_secret_header(name) else mask(value)) for name, value in pairs]
 
 
 # Where an authority begins: after "scheme:/" in any number and kind of slashes, or a bare "//".

@@ -14,7 +14,6 @@ from fetcher.policy.credentials import (
     HostCredentials,
     carry_credentials,
     fields,
-    parse_header,
     unfit,
 )
 
@@ -175,35 +174,21 @@ class TestNetrc:
 
 
 @pytest.mark.parametrize(
-    ("line", "field"),
+    "field",
     [
-        ("X-Key: a b", ("X-Key", "a b")),
-        ("X-Key:a:b ", ("X-Key", "a:b")),
-        ("Accept:", ("Accept", None)),
-        ("X-Empty;", ("X-Empty", "")),
+        ("", "hunter2"),
+        ("X Y", "hunter2"),
+        ("X", "hunter2\r\nEvil: 1"),
+        ("X", "hunter2\0"),
+        ("Ünï", "hunter2"),
+        ("Content-Length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("X", "hunter2\ud800"),
     ],
 )
-def test_a_header_option_is_read_as_curl_reads_it(line, field):
-    assert parse_header(line) == field
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "no colon hunter2",
-        ": hunter2",
-        "X Y: hunter2",
-        "X: hunter2\r\nEvil: 1",
-        "X: hunter2\0",
-        "Ünï: hunter2",
-        "Content-Length: 5",
-        "transfer-encoding: chunked",
-        "X: hunter2\ud800",
-    ],
-)
-def test_a_header_that_may_not_go_on_the_wire_is_refused_without_showing_its_value(line):
+def test_a_header_that_may_not_go_on_the_wire_is_refused_without_showing_its_value(field):
     with pytest.raises(ConfigError) as caught:
-        parse_header(line)
+        credentials(headers=[field])
     assert "hunter2" not in str(caught.value) + caught.value.hint
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.policy.text import is_secret_header, mask, mask_headers, safe_text, visible
+from fetcher.policy.text import is_secret_header, mask, safe_text, visible
 
 CANARY = "C4N4RY"
 
@@ -231,18 +231,3 @@ def test_headers_that_carry_credentials_are_known_by_name(name: str) -> None:
 )
 def test_ordinary_headers_are_no_secrets(name: str) -> None:
     assert not is_secret_header(name)
-
-
-def test_secret_headers_are_shown_without_their_values() -> None:
-    pairs = [
-        ("Accept", "*/*"),
-        ("authorization", f"Basic {CANARY}"),
-        ("Referer", f"http://u:{CANARY}@h/"),
-        ("X-Api-Key", CANARY),
-    ]
-    assert mask_headers(pairs) == [
-        ("Accept", "*/*"),
-        ("authorization", "***"),
-        ("Referer", "http://u:***@h/"),
-        ("X-Api-Key", "***"),
-    ]
