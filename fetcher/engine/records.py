@@ -21,20 +21,24 @@ def encode_record(record: Record) -> bytes:
 
 
 class Stamps:
-    """UTC times as RFC 3339 with milliseconds; the second's text is kept while it lasts."""
+    """UTC times as RFC 3339 with milliseconds; what is the same as last time is not made again."""
 
-    __slots__ = ("_second", "_text")
+    __slots__ = ("_moment", "_second", "_text", "_text_of_second")
 
     def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+        self._moment = self._second = -1
+        self._text = self._text_of_second = ""
 
     def __call__(self, utc: float) -> str:
-        second = int(utc)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{self._text}{int((utc - second) * 1000):03d}Z"
+        moment = int(utc * 1000)
+        if moment != self._moment:
+            self._moment = moment
+            second, ms = divmod(moment, 1000)
+            if second != self._second:
+                self._second = second
+                self._text_of_second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._text = f"{self._text_of_second}{ms:03d}Z"
+        return self._text
 
 
 class Recorder:
@@ -43,7 +47,7 @@ class Recorder:
     def __init__(self, backend: str, *, keeps_bodies: bool) -> None:
         self._backend = backend
         self.keeps_bodies = keeps_bodies
-        self._stamp = Stamps()
+        self._stamp, self._stamp_start = Stamps(), Stamps()
 
     def record(
         self,
@@ -58,7 +62,6 @@ class Recorder:
     ) -> Record:
         """The final record of a fetch. `path`, `bytes` and `sha256` of what is stored come with `body`."""
         job = fetch.job
-        stamp = self._stamp
         extra = job.extra
         cls = Result if self.keeps_bodies else Record
         record = cls(
@@ -70,8 +73,8 @@ class Recorder:
             attempts=fetch.attempts,
             source=job.source,
             line=job.line,
-            started_at=stamp(fetch.started_utc),
-            ended_at=stamp(ended_utc),
+            started_at=self._stamp_start(fetch.started_utc),
+            ended_at=self._stamp(ended_utc),
             elapsed=round(fetch.elapsed_s, 6),
             waited=round(fetch.waited_s, 6),
             backend=self._backend,
