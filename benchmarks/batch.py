@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import Contender, Goal, Overran, Usage, emptied, interleaved, median, ratios, spread, table
 from server import nginx
-from suite import PAGE_BYTES, Findings, Scale, fetcher, figures_of, write_site
+from suite import HERE, PAGE_BYTES, PYTHON, Findings, Scale, fetcher, figures_of, write_site
 
 AT_ONCE = "64"
 MOST_ROUNDS = 3
@@ -34,19 +34,29 @@ def measure(scale: Scale, folder: Path) -> Findings:
         usages = interleaved(contenders, min(scale.rounds, MOST_ROUNDS))
     walls = {name: [run.wall_s for run in runs] for name, runs in usages.items()}
     fastest = min(walls, key=lambda name: median(walls[name]))
+    per_page = 1e6 / scale.batch_pages
     rows = [
         [
             name,
             f"{scale.batch_pages / median(walls[name]):,.0f}",
             spread(walls[name]),
             spread(ratios(walls[fastest], walls[name])),
-            f"{median(run.cpu_s for run in runs) / scale.batch_pages * 1e6:.0f}",
+            f"{median(run.cpu_s for run in runs) * per_page:.0f}",
             f"{max(run.peak_mb for run in runs):.0f}",
         ]
         for name, runs in usages.items()
     ]
     columns = ["program", "pages/s", "whole s", "× fastest", "CPU µs/page", "peak MB"]
     findings.texts.insert(0, table(f"{scale.batch_pages:,} pages of 1.5 KB into files", columns, rows))
+    cpu_us = {name: median(run.cpu_s for run in runs) * per_page for name, runs in usages.items()}
+    if "bare libcurl loop" in cpu_us:
+        between = cpu_us["fetcher, curl"] - cpu_us["bare libcurl loop"]
+        faster = median(ratios(walls["bare aiohttp loop"], walls["fetcher, curl"]))
+        findings.texts.append(
+            f"The curl backend has {faster:.1f} × the rate of the bare aiohttp loop. Between it and the bare "
+            f"libcurl loop lie {between:.0f} µs of CPU a page: the durable state, names, records, the hash, "
+            "limits, and the engine.\n"
+        )
     findings.goals = _goals(walls)
     findings.figures = figures_of(usages)
     return findings
@@ -73,6 +83,14 @@ def _contenders(listed: Path, settings: Path, out: Path, findings: Findings) -> 
         for backend in backends
         for name in [f"fetcher, {backend}" + (f", {count} processes" if count > 1 else "")]
     ]
+    scripts = {
+        "bare libcurl loop": ["bare_curl.py"],
+        "bare aiohttp loop": ["bare_aiohttp.py", "--loop", "uvloop"],
+    }
+    for name, (file, *more) in scripts.items():
+        if has_curl or file != "bare_curl.py":
+            command = [PYTHON, str(HERE / file), str(listed), str(out), *more]
+            contenders.append(Contender(name, command, after=after))
     others = {
         "curl -Z": ["curl", "-sS", "-Z", "--parallel-max", AT_ONCE, "-K", str(settings)],
         "wget2": ["wget2", "-q", "--max-threads", AT_ONCE, "-P", str(out), "-i", str(listed)],
