@@ -28,10 +28,18 @@ _PAST_HOST = """SELECT host, id FROM url WHERE state = 0 AND rank = ? AND host >
  ORDER BY host, id LIMIT ?"""
 _OF_HOST = "SELECT id FROM url WHERE state = 0 AND rank = ? AND host = ? AND id > ? ORDER BY id LIMIT ?"
 # One JSON text out instead of a row at a time: a third of the cost.
-_ROWS = """SELECT json_group_array(json_array(id, rank, url, given, host, source, line, parent, depth, extra,
- attempts, waited, not_before, history, path, is_foreign, error, bytes, hex(sha256), etag, last_modified))
+_ROWS = """SELECT json_group_array({})
  FROM (SELECT value AS number FROM json_each(?)) AS chosen CROSS JOIN url ON url.id = chosen.number"""
-_ROWS_OF_CRAWL = _ROWS.replace("last_modified))", "last_modified, kinds, hops, claimed))")
+_WHOLE = """json_array(id, rank, url, host, source, line, given, parent, depth, extra, attempts, waited,
+ not_before, history, path, is_foreign, error, bytes, hex(sha256), etag, last_modified{})"""
+# Most rows of `get` are new, and have nothing else to tell.
+_NEW = "json_array(id, rank, url, host, source, line)"
+_ROWS_OF_GET = _ROWS.format(
+    f"""CASE WHEN host AND given IS NULL AND extra IS NULL AND path IS NULL AND sha256 IS NULL
+ AND history IS NULL AND NOT attempts AND NOT depth THEN {_NEW} ELSE {_WHOLE.format("")} END"""
+)
+_ROWS_OF_CRAWL = _ROWS.format(_WHOLE.format(", kinds, hops, claimed"))
+_NEW_COLUMNS = 6
 _UNBUDGETED = """SELECT id, host, rank FROM url INDEXED BY url_unbudgeted
  WHERE state = 0 AND (claimed <> 0 OR kinds = 2) AND id > ? AND (claimed > 0 OR kinds = 2)
  ORDER BY id LIMIT 500"""
@@ -68,7 +76,7 @@ class Claims:
         self._db = db
         self._labels = labels
         self._seeds = seeds
-        self._rows = _ROWS if seeds is None else _ROWS_OF_CRAWL
+        self._rows = _ROWS_OF_GET if seeds is None else _ROWS_OF_CRAWL
         self._suspected = list(suspected)
         self._suspects = {row[0] for row in suspected}
         self.counted: set[int] = set()  # of those held: the ones that an earlier claim has counted
@@ -244,24 +252,33 @@ class Claims:
         return numbers
 
     def _job(self, row: list[Any]) -> Job:
-        (
-            number, rank, url, given, host, source, line, parent, depth, extra, attempts, waited, not_before,
-            history, path, is_foreign, error, size, sha256, etag, last_modified,
-        ) = row if self._seeds is None else row[:-3]  # fmt: skip
+        number, rank, url, host, source, line = row[:_NEW_COLUMNS]
         target = None
         if host:
             name, port, label = self._labels.parts(host)
             target = Target(url, "https" if url[4] == "s" else "http", name, port, label)
         job = Job(
             id=number,
-            url=given or url,
+            url=url,
             target=target,
             source=self._labels.source_name(source) if source else None,
             line=line,
             rank=rank,
-            attempts=attempts,
-            path=path,
         )
+        if len(row) > _NEW_COLUMNS:
+            self._add_past(job, row)
+        return job
+
+    def _add_past(self, job: Job, row: list[Any]) -> None:
+        """What a row has beyond a new one."""
+        host = row[3]
+        (
+            given, parent, depth, extra, attempts, waited, not_before, history, path, is_foreign, error, size,
+            sha256, etag, last_modified, *place,
+        ) = row[_NEW_COLUMNS:]  # fmt: skip
+        if given:
+            job.url = given
+        job.attempts, job.path = attempts, path
         if extra:
             job.extra = _decode_extra(extra)
         if depth:
@@ -277,8 +294,7 @@ class Claims:
             slug, _, message = error.partition("\n")
             job.refusal = slug, message
         if self._seeds is not None:
-            self._add_place(job, parent, *row[-3:])
-        return job
+            self._add_place(job, parent, *place)
 
     def _add_place(self, job: Job, parent: str | None, kinds: int, hops: int, claimed: int) -> None:
         """What a job of a crawl has beyond one of `get`."""
