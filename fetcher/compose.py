@@ -114,6 +114,13 @@ def make_backend(settings: Settings) -> Backend:
     return backend
 
 
+def agent(settings: Settings) -> str:
+    """The product token that a site's rules for robots may name."""
+    from fetcher.policy.robots import agent_token  # noqa: PLC0415
+
+    return agent_token(user_agent(settings))
+
+
 def user_agent(settings: Settings) -> str:
     """What we call ourselves to servers."""
     return settings.user_agent if settings.user_agent is not None else f"fetcher/{fetcher.__version__}"
@@ -325,7 +332,6 @@ _CRAWL_RULES = ("depth", "scope", "include", "exclude", "max_variants", "max_hos
 def make_crawl_rules(settings: Settings) -> CrawlRules:
     """What a crawl follows. Raises `ConfigError` for a pattern that is none."""
     from fetcher.frontiers.rules import CrawlRules  # noqa: PLC0415
-    from fetcher.policy.robots import agent_token  # noqa: PLC0415
     from fetcher.policy.scope import Scope  # noqa: PLC0415
 
     scope = Scope(
@@ -336,7 +342,7 @@ def make_crawl_rules(settings: Settings) -> CrawlRules:
     )
     return CrawlRules(
         scope=scope,
-        agent=agent_token(user_agent(settings)),
+        agent=agent(settings),
         obeys_robots=not settings.no_robots,
         sitemaps=settings.sitemaps,
         max_pages=settings.max_pages,
@@ -375,6 +381,7 @@ def make_reader(
         notice=notice,
         assets=settings.assets,
         ignore=settings.ignore,
+        agent=agent(settings).lower() if command == "crawl" else "",
         parser=settings.parser,
         offload=cast("Any", settings.offload),
         workers=max(1, workers // divided_by),

@@ -14,11 +14,10 @@ from fetcher.model import Link, LinkKind
 from fetcher.parsers.css import urls_of_css
 from fetcher.parsers.found import MOST_LINKS, Found
 from fetcher.parsers.rels import kind_of
-from fetcher.parsers.robotstag import forbids_following
+from fetcher.parsers.robotstag import AGENT, forbids_following
 from fetcher.parsers.tags import attributes_of, tags, text_of, value_of
 from fetcher.policy.links import resolve
 
-_AGENTS = frozenset({"robots", "fetcher"})
 _LONGEST_REFRESH = 65536
 
 _refresh = patterns.compile(  # the shared declarative refresh steps (HTML Standard §4.2.5.3)
@@ -58,13 +57,15 @@ def links_of_html(
     assets: bool = False,
     ignore: frozenset[str] = frozenset(),
     nofollow: bool = False,
+    agent: str = AGENT,
 ) -> list[Link]:
     """The links of a document in UTF-8. Never raises.
 
     `encoding` is what it was in: queries are sent in it. `ignore` holds what is not to be respected:
-    `nofollow`, `meta`, `canonical`. `nofollow` says that no link is to be followed.
+    `nofollow`, `meta`, `canonical`. `nofollow` says that no link is to be followed; a `meta`
+    of the name `agent` may say so as well as one for all robots.
     """
-    reading = _Reading(assets=assets, ignore=ignore)
+    reading = _Reading(assets=assets, ignore=ignore, agent=agent)
     reading.read(page)
     base = url if reading.base is None else _base(url, reading.base)
     nofollow = nofollow or reading.nofollow
@@ -90,11 +91,12 @@ def _base(url: str, href: str) -> str:
 class _Reading:
     """One pass over a document. `wanted` has the links as they are written, in order."""
 
-    def __init__(self, *, assets: bool, ignore: frozenset[str]) -> None:
+    def __init__(self, *, assets: bool, ignore: frozenset[str], agent: str) -> None:
         self.wanted: dict[tuple[bytes | str, LinkKind], bool] = {}
         self.base: str | None = None
         self.nofollow = False
         self._assets = assets
+        self._agents = {"robots", agent}
         self._respects_nofollow = "nofollow" not in ignore
         self._respects_meta = "meta" not in ignore
         self._respects_canonical = "canonical" not in ignore
@@ -158,7 +160,7 @@ class _Reading:
         content = attributes.get(b"content")
         if not content or len(content) > _LONGEST_REFRESH:
             return
-        if text_of(attributes.get(b"name", b"")[:100]).strip().lower() in _AGENTS:
+        if text_of(attributes.get(b"name", b"")[:100]).strip().lower() in self._agents:
             if self._respects_meta and forbids_following(text_of(content)):
                 self.nofollow = True
         elif attributes.get(b"http-equiv", b"").strip().lower() == b"refresh":

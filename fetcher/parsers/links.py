@@ -15,7 +15,7 @@ from fetcher.parsers.encoded import in_utf8
 from fetcher.parsers.found import MOST_LINKS, Found
 from fetcher.parsers.html import links_of_html
 from fetcher.parsers.linkheader import links_of_header
-from fetcher.parsers.robotstag import header_forbids_following
+from fetcher.parsers.robotstag import AGENT, header_forbids_following
 from fetcher.parsers.sitemaps import FEED_ROOTS, SITEMAP_ROOTS, links_of_sitemap, links_of_xml
 from fetcher.parsers.xml import root_of
 
@@ -39,18 +39,22 @@ def links_of(
     assets: bool = False,
     ignore: frozenset[str] = frozenset(),
     kind: Literal["page", "sitemap"] = "page",
+    agent: str = AGENT,
 ) -> list[Link]:
     """The links of a page in the order in which they stand, each once, at most 50,000. Never raises.
 
     `url` is where the body came from. `ignore` holds what is not to be respected: `nofollow` (of a link),
     `meta` (`nofollow` for the whole page, also of X-Robots-Tag), `canonical`. A link that asks not to be
-    followed is there all the same, and says so. With the kind `sitemap` the body is read as one.
+    followed is there all the same, and says so. With the kind `sitemap` the body is read as one. `agent` is
+    the product token in lower case that a page may name.
     """
     if kind == "sitemap":
         return links_of_sitemap(body, url=url, content_type=content_type, assets=assets)
-    nofollow = "meta" not in ignore and header_forbids_following(headers)
+    nofollow = "meta" not in ignore and header_forbids_following(headers, agent)
     announced = _of_header(headers, url, assets=assets, ignore=ignore, nofollow=nofollow)
-    contained = _of_body(body, url, content_type, assets=assets, ignore=ignore, nofollow=nofollow)
+    contained = _of_body(
+        body, url, content_type, assets=assets, ignore=ignore, nofollow=nofollow, agent=agent
+    )
     if not announced:
         return contained
     known = {(link.url, link.kind) for link in announced}
@@ -86,6 +90,7 @@ def _of_body(
     assets: bool,
     ignore: frozenset[str],
     nofollow: bool,
+    agent: str,
 ) -> list[Link]:
     read_as = type_of(body, content_type)
     if read_as == "css":
@@ -96,7 +101,7 @@ def _of_body(
     if read_as == "xml" and root_of(document) != "html":
         return links_of_xml(document, url=url, assets=assets)
     return links_of_html(
-        document, url=url, encoding=encoding, assets=assets, ignore=ignore, nofollow=nofollow
+        document, url=url, encoding=encoding, assets=assets, ignore=ignore, nofollow=nofollow, agent=agent
     )
 
 

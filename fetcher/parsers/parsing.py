@@ -18,6 +18,7 @@ from fetcher.model import Headers, Link, Record
 from fetcher.parsers.hook import Parser, one_line, place
 from fetcher.parsers.links import links_of
 from fetcher.parsers.page import Page, Parsed
+from fetcher.parsers.robotstag import AGENT
 
 
 class Leaf(msgspec.Struct, gc=False):
@@ -54,10 +55,11 @@ class Answer(msgspec.Struct, gc=False):
 
 
 class Follow(msgspec.Struct, frozen=True):
-    """Which built-in links are taken."""
+    """Which built-in links are taken. `agent` is the product token that pages may name."""
 
     assets: bool = False
     ignore: frozenset[str] = frozenset()
+    agent: str = AGENT
 
 
 def read_links(leaf: Leaf, follow: Follow) -> Answer:
@@ -70,6 +72,7 @@ def read_links(leaf: Leaf, follow: Follow) -> Answer:
             headers=Headers(leaf.headers),
             assets=follow.assets,
             ignore=follow.ignore,
+            agent=follow.agent,
             kind="sitemap" if leaf.wants == "sitemap" else "page",
         )
     except Exception as error:  # noqa: BLE001  (one bad page costs one page)

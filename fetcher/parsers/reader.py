@@ -21,6 +21,7 @@ from fetcher.parsers.hook import Hook, hook_of, load
 from fetcher.parsers.inline import Inline, Threads
 from fetcher.parsers.parsing import Answer, Follow, Leaf, read_links
 from fetcher.parsers.pool import Pool
+from fetcher.parsers.robotstag import AGENT
 from fetcher.policy.text import visible
 from fetcher.ports import Body, Reading
 
@@ -127,6 +128,7 @@ def make_reader(
     notice: Notice,
     assets: bool = False,
     ignore: frozenset[str] = frozenset(),
+    agent: str = AGENT,
     parser: str | Callable[..., Any] | None = None,
     offload: Offload = "auto",
     workers: int | None = None,
@@ -135,7 +137,7 @@ def make_reader(
     base: Path | None = None,
     root: Path | None = None,
 ) -> PageReader:
-    """The reader of a run.
+    """The reader of a run. `agent` is the product token in lower case that pages may name.
 
     `parser` is MODULE:FUNCTION, looked up below `base` (the current directory), or a callable. `workers` is
     by default the number of cores. `root` is the run directory, if there is one: errors then name the
@@ -146,7 +148,7 @@ def make_reader(
     Raises:
         ConfigError: the parser can't be found, called, or sent to where it is to run.
     """
-    follow = Follow(assets, ignore) if follows else None
+    follow = Follow(assets, ignore, agent) if follows else None
     suspects = None
     if follow is not None:
         suspects = Pool(None, follow=follow, workers=1, timeout_s=timeout_s, memory=memory)

@@ -6,7 +6,8 @@ from fetcher.model import Headers
 
 _FORBIDDING = frozenset({"nofollow", "none"})
 _WITH_VALUES = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
-_OURS = frozenset({"", "*", "fetcher", "robots"})
+AGENT = "fetcher"
+_EVERYBODY = frozenset({"", "*", "robots"})
 
 
 def forbids_following(directives: str) -> bool:
@@ -14,14 +15,17 @@ def forbids_following(directives: str) -> bool:
     return not _FORBIDDING.isdisjoint(directives.lower().replace(",", " ").split())
 
 
-def header_forbids_following(headers: Headers | None) -> bool:
-    """The same of `X-Robots-Tag`. A field, or the rest of one, may be for one agent: `otherbot: nofollow`."""
+def header_forbids_following(headers: Headers | None, agent: str = AGENT) -> bool:
+    """The same of `X-Robots-Tag`. A field, or the rest of one, may be for one agent: `otherbot: nofollow`.
+
+    `agent` is our product token in lower case.
+    """
     if headers is None or headers.find(b"x-robots-tag") is None:
         return False
-    return any(_field_forbids(field) for field in headers.get_all("x-robots-tag"))
+    return any(_field_forbids(field, agent) for field in headers.get_all("x-robots-tag"))
 
 
-def _field_forbids(field: str) -> bool:
+def _field_forbids(field: str, ours: str) -> bool:
     agent = ""
     for part in field.lower().split(","):
         name, colon, directive = part.partition(":")
@@ -32,6 +36,6 @@ def _field_forbids(field: str) -> bool:
             continue
         else:
             agent = name
-        if agent in _OURS and directive.strip() in _FORBIDDING:
+        if (agent == ours or agent in _EVERYBODY) and directive.strip() in _FORBIDDING:
             return True
     return False

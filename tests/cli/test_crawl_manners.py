@@ -307,3 +307,22 @@ def test_no_more_than_so_many_exchanges_of_one_host_are_in_flight_and_robots_txt
     ended = crawl(program, town, "--per-host", "3")
     assert ended.code == 0, ended.err
     assert {town.most_active[f"{host}:{town.port}"] for host in town.town} == {3}
+
+
+@pytest.mark.parametrize("options", CREWS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "is_bound"), [("mybot/2.0 (+http://me.example/)", True), ("another", False)]
+)
+def test_a_page_may_forbid_its_links_to_the_crawler_that_we_call_ourselves(
+    program: Program, build: Callable[..., Town], name: str, is_bound: bool, options: list[str]
+) -> None:
+    async def forbids(x: Exchange, number: int) -> bool:
+        if x.hit.target == "/1":
+            fields = [("Content-Type", "text/html"), ("X-Robots-Tag", "mybot: nofollow")]
+            await x.answer(200, fields, b'<a href="/behind">x</a>')
+        return x.hit.target == "/1"
+
+    town = build(h2=Host(3, manner=forbids))
+    ended = crawl(program, town, "--user-agent", name, *options)
+    assert ended.code == 0, ended.err
+    assert ("/behind" in town.targets("127.0.0.2")) is not is_bound

@@ -245,6 +245,14 @@ def test_a_robots_field_forbids_to_follow_if_it_is_meant_for_us(fields, forbids)
     assert not links("<a href=a>", headers=headers, ignore=frozenset({"meta"}))[0].nofollow
 
 
+def test_a_crawler_of_another_name_is_bound_by_that_name_and_not_by_ours():
+    for named, forbids in (("mybot", True), ("robots", True), ("fetcher", False)):
+        header = [("X-Robots-Tag", f"{named}: nofollow")]
+        assert links("<a href=a>", headers=header, agent="mybot")[0].nofollow is forbids
+        page = f"<meta name={named} content=nofollow><a href=a>"
+        assert links(page, agent="mybot")[0].nofollow is forbids
+
+
 def test_a_canonical_is_left_out_when_it_is_not_respected():
     page = "<link rel=canonical href=/c><a href=a>"
     assert [link.kind for link in links(page)] == ["canonical", "page"]
