@@ -114,6 +114,9 @@ class Crawl:
             start = target.url.index("/", target.url.index("//") + 2)
             link = Link(f"{target.url[:start]}/sitemap.xml", "sitemap")
             discovery.find([link], Page(target.url, 0, 0))
+            if self._robots is not None:  # what is kept from a session that wanted no sitemaps
+                kept = [Link(url, "sitemap") for url in self._robots.kept_sitemaps(target)]
+                discovery.find(kept, Page(f"{target.url[:start]}/robots.txt", 0, 0))
 
     def listed(self) -> int:
         """All seeds of a batch are in. Returns how many other rows became pending by that."""

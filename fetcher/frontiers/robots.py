@@ -88,6 +88,12 @@ class Robots:
         self._db.execute("INSERT OR REPLACE INTO robots VALUES (?, ?, ?)", (origin, self._now, text))
         return self._parse(origin, text).sitemaps
 
+    def kept_sitemaps(self, target: Target) -> tuple[str, ...]:
+        """The sitemaps that the robots.txt of an earlier session names, if it is kept."""
+        origin = f"{target.scheme}://{target.host}"
+        found = self._db.execute("SELECT text FROM robots WHERE origin = ?", (origin,)).fetchone()
+        return () if found is None else RobotsRules(found[0], self._agent).sitemaps
+
     def _rules(self, origin: str) -> RobotsRules | None:
         rules = self._parsed.get(origin)
         if rules is None and origin not in self._waiting:

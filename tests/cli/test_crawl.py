@@ -235,6 +235,17 @@ def test_sitemaps_are_asked_for_only_when_told_and_each_once(
     assert not any(url.endswith((".xml", ".gz")) for url in by_url(program.folder / "out"))
 
 
+def test_sitemaps_of_a_robots_txt_that_is_kept_are_asked_for_when_a_later_session_wants_them(
+    program: Program, serve: MakeCrawlSite, small: Web
+) -> None:
+    site = serve(small)
+    assert crawl(program, site).code == 0
+    assert crawl(program, site, "--sitemaps").code == 0
+    assert site.count("/robots.txt") == 1
+    assert {hit.path for hit in site.log if hit.path in small.sitemaps} == small.sitemaps
+    assert_asked(site, small.expected(sitemaps=True))
+
+
 def test_patterns_decide_what_is_followed_but_the_seed_is_always_asked_for(
     program: Program, serve: MakeCrawlSite, small: Web
 ) -> None:
