@@ -153,12 +153,15 @@ def _defect(error: Exception) -> int:
 
     trace = mask(traceback.format_exc())
     what = traceback.format_exception_only(error)[-1].strip()
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="fetcher-defect-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"fetcher {__version__}, Python {sys.version}, {sys.platform}\n{trace}")
+    place = ""
+    with contextlib.suppress(OSError):  # a full disk: what happened is in the line
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="fetcher-defect-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"fetcher {__version__}, Python {sys.version}, {sys.platform}\n{trace}")
+        place = f" with {file.name}"
     return _say(
         f"this is a defect of the program: {what}",
-        f"please report it to {REPORT_TO} with {file.name}; what was settled is safe, and the run can go on",
+        f"please report it to {REPORT_TO}{place}; what was settled is safe, and the run can go on",
         DEFECT,
     )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -229,6 +230,41 @@ def test_5_the_disk_has_less_room_than_min_free_keeps(program: Program, make_sit
     )
     assert ended.code == 5
     assert "--min-free" in ended.err
+
+
+@pytest.fixture
+def broken(program: Program) -> Path:
+    """A folder before all others on the path, in which a library is not what it should be."""
+    library = program.folder / "broken" / "aiohttp"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text("raise LookupError('http://me:hunter2@h/ is not there')\n")
+    return library.parent
+
+
+def test_70_a_defect_is_told_in_two_lines_and_a_report_that_hold_no_secret(
+    program: Program, site: Site, broken: Path
+) -> None:
+    ended = program.run("get", site.url("/p/0"), "-o", "out", variables={"PYTHONPATH": str(broken)})
+    assert ended.code == 70
+    what, hint = ended.err.splitlines()
+    assert what == "fetcher: this is a defect of the program: LookupError: http://me:***@h/ is not there"
+    (report,) = (program.folder / "home").glob("fetcher-defect-*.txt")
+    assert str(report) in hint
+    assert "Traceback" in report.read_text()
+    assert "hunter2" not in ended.err + report.read_text()
+
+
+def test_70_a_defect_is_told_where_no_report_can_be_written(
+    program: Program, site: Site, broken: Path
+) -> None:
+    shell = f"ulimit -f 0; exec {sys.executable} -m fetcher get {site.url('/p/0')} -o out --store none"
+    environment = {**program.environment, "PYTHONPATH": str(broken)}
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=program.folder, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 70, done.stderr
+    assert "LookupError" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr
 
 
 def test_141_whoever_read_the_records_is_gone(program: Program, make_site: MakeSite) -> None:
