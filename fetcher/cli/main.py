@@ -156,7 +156,12 @@ def _defect(error: Exception) -> int:
     place = ""
     with contextlib.suppress(OSError):  # a full disk: what happened is in the line
         with tempfile.NamedTemporaryFile(
-            "w", prefix="fetcher-defect-", suffix=".txt", delete=False, encoding="utf-8"
+            "w",
+            prefix="fetcher-defect-",
+            suffix=".txt",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
         ) as file:
             file.write(f"fetcher {__version__}, Python {sys.version}, {sys.platform}\n{trace}")
         place = f" with {file.name}"

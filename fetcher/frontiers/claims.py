@@ -192,7 +192,7 @@ class Claims:
         """
         first = self._turn.get(rank, -1)
         if rank in self._alone and first >= 0:
-            chosen += self._of_host(rank, first, None, min(share, limit - len(chosen)), per_host)
+            chosen += self._of_host(rank, first, None, limit - len(chosen), per_host)
             return False
         after, is_second_half, met, may_have_more = first, False, 0, False
         while len(chosen) < limit:

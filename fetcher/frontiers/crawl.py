@@ -63,6 +63,7 @@ class Crawl:
         self._is_to_be_judged = base != meta.get("base", 0) or rules.signature != meta.get(
             "rules", rules.signature
         )
+        self._wants_kept_sitemaps = rules.sitemaps and not meta.get("sitemaps", 0)
         self.is_spent = False
 
     # -- a session -------------------------------------------------------------------------------------
@@ -70,11 +71,18 @@ class Crawl:
     def begin(self) -> None:
         """Judge again what earlier sessions left, if the rules have changed, or all begins anew.
 
+        A robots.txt that is kept from a session that wanted no sitemaps is asked for them.
+
         Inside a transaction.
         """
         if self._is_to_be_judged:
             self._rejudging.everything()
             self._taken()
+        if self._wants_kept_sitemaps and self._robots is not None:
+            for origin, sitemaps in self._robots.kept_sitemaps():
+                links = [Link(url, "sitemap") for url in sitemaps]
+                self._discovery.find(links, Page(f"{origin}/robots.txt", 0, 0))
+            self._flush()
 
     def count(self) -> Counts:
         return Counts(*map(int, self._db.execute(_COUNT).fetchone()))
@@ -114,9 +122,6 @@ class Crawl:
             start = target.url.index("/", target.url.index("//") + 2)
             link = Link(f"{target.url[:start]}/sitemap.xml", "sitemap")
             discovery.find([link], Page(target.url, 0, 0))
-            if self._robots is not None:  # what is kept from a session that wanted no sitemaps
-                kept = [Link(url, "sitemap") for url in self._robots.kept_sitemaps(target)]
-                discovery.find(kept, Page(f"{target.url[:start]}/robots.txt", 0, 0))
 
     def listed(self) -> int:
         """All seeds of a batch are in. Returns how many other rows became pending by that."""

@@ -20,7 +20,7 @@ _KEEP = """UPDATE url SET state = ?, status = ?, attempts = ?, bytes = ?, sha256
  last_modified = ?, error = NULL, waited = ?, not_before = 0, history = ?, path = ?, is_foreign = 0
  WHERE id = ?"""
 _LOSE = """UPDATE url SET state = ?, status = ?, error = ?, attempts = ?, waited = ?, not_before = 0,
- history = ? WHERE id = ?"""
+ history = ?, path = ?, is_foreign = ? WHERE id = ?"""
 _UNPARSED = """UPDATE url SET bytes = ?, sha256 = ?, path = ?, etag = NULL, last_modified = NULL,
  is_foreign = 0 WHERE id = ?"""
 _ENDED_UNLISTED = "UPDATE url SET session = -? WHERE id = ? AND session <> ?"
@@ -49,7 +49,8 @@ def end_rows(db: sqlite3.Connection, outcomes: Sequence[Outcome], *, session: in
                 error = "\n".join(job.refusal)
             elif digest is not None and error == "parse-failed":
                 unparsed.append((record.bytes, digest, record.path or job.path, job.id))
-            lost.append((state, record.status, error, record.attempts, job.waited_s, history, job.id))
+            fate = state, record.status, error, record.attempts, job.waited_s, history
+            lost.append((*fate, job.path, job.is_foreign, job.id))
             continue
         result = (
             state, record.status, record.attempts, record.bytes, digest, record.etag, record.last_modified

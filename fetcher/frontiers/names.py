@@ -5,7 +5,8 @@ write one file, and no file stands where a directory is needed.
 
 The table `name` is ordered by a digest, so every new name dirties a page of its own. Names are therefore
 gathered in memory, and a claim writes its own as one row of `naming`; now and then all of them move into
-`name`, sorted, and `url`. After a kill the rows that are left move when the state is opened.
+`name`, sorted, and `url`. After a kill the rows that are left move when the state is opened. What is in
+memory is right only as long as every transaction succeeds: a session ends with the first that fails.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from fetcher.policy.names import ancestors, fold, suffixed
 _DIRECTORY = 0
 _MOST_REMEMBERED = 20_000
 _MOST_GATHERED = 4096
-_KEPT = frozenset({"done", "unchanged"})
 _CREATE = "CREATE TABLE IF NOT EXISTS naming (id INTEGER PRIMARY KEY, given TEXT NOT NULL)"
 _GIVE = "INSERT INTO naming (given) VALUES (?)"
 _TAKEN = "SELECT fold FROM json_each(?) CROSS JOIN name ON fold = value"
@@ -90,10 +90,10 @@ class Names:
                 self.move()
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """These are safe: the rows of those that were kept have their paths."""
+        """These are safe: the rows of those that have ended have their paths."""
         files = self._files
         for outcome in outcomes:
-            if outcome.record is not None and outcome.record.state in _KEPT:
+            if outcome.record is not None:
                 files.pop(outcome.job.id, None)
 
     def move(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fetcher.frontiers.rules import CrawlRules
 from fetcher.frontiers.seeds import Seeds
@@ -88,11 +88,10 @@ class Robots:
         self._db.execute("INSERT OR REPLACE INTO robots VALUES (?, ?, ?)", (origin, self._now, text))
         return self._parse(origin, text).sitemaps
 
-    def kept_sitemaps(self, target: Target) -> tuple[str, ...]:
-        """The sitemaps that the robots.txt of an earlier session names, if it is kept."""
-        origin = f"{target.scheme}://{target.host}"
-        found = self._db.execute("SELECT text FROM robots WHERE origin = ?", (origin,)).fetchone()
-        return () if found is None else RobotsRules(found[0], self._agent).sitemaps
+    def kept_sitemaps(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The origins whose robots.txt is kept, and the sitemaps that it names."""
+        for origin, text in self._db.execute("SELECT origin, text FROM robots").fetchall():
+            yield origin, RobotsRules(text, self._agent).sitemaps
 
     def _rules(self, origin: str) -> RobotsRules | None:
         rules = self._parsed.get(origin)

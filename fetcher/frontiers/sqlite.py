@@ -13,6 +13,7 @@ in which it was asked for last.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -134,6 +135,8 @@ class SqliteFrontier:
                 settled[name] = 0
             journal.open(settled[name])
         self._db.execute("BEGIN IMMEDIATE")
+        if self._names is not None:
+            self._names.attach(self._db)  # first: what follows judges rows by the names that they have
         if self._marks_claims:
             extend_for_crawl(self._db)
         is_crawl = self._rules is not None
@@ -159,8 +162,6 @@ class SqliteFrontier:
             suspects = suspected(self._db, self._session - 1) if was_killed else ()
             self._claims = Claims(self._db, self._labels, suspected=suspects)
             self._marks = Marks(self._db, self._session) if self._marks_claims else None
-        if self._names is not None:
-            self._names.attach(self._db)
         self._db.execute("COMMIT")
         return self._count()
 
@@ -179,7 +180,7 @@ class SqliteFrontier:
         )
         self._claims, self._marks = crawl.claims, crawl.marks
         crawl.begin()
-        self._set_meta(base=base, rules=rules.signature)
+        self._set_meta(base=base, rules=rules.signature, sitemaps=int(rules.sitemaps))
 
     def _check_command(self, meta: dict[str, Any]) -> None:
         known = meta.get("command", self._mode.command)
@@ -224,7 +225,8 @@ class SqliteFrontier:
             if complete:
                 self._set_meta(is_complete=1)
                 if self._names is not None:
-                    self._transaction(self._names.move)
+                    with contextlib.suppress(sqlite3.Error):  # no room: the next session moves them
+                        self._transaction(self._names.move)
             if self._marks_claims:
                 self._set_meta(is_clean=1)
         finally:

@@ -96,7 +96,7 @@ class _Reading:
         self.base: str | None = None
         self.nofollow = False
         self._assets = assets
-        self._agents = {"robots", agent}
+        self._agents = {"robots", agent or "robots"}
         self._respects_nofollow = "nofollow" not in ignore
         self._respects_meta = "meta" not in ignore
         self._respects_canonical = "canonical" not in ignore

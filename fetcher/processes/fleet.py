@@ -35,6 +35,7 @@ _LEAN = 64  # how many jobs more than others the preferred member of a host may 
 _AT_ONCE = (_WINDOW, _WINDOW, 64, 8, 1)  # jobs in hand that were with so many members when they died
 _EARLY_DEATHS = 3
 _LEAVE_S = 10.0
+_EXIT_S = 3.0
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by workers: they are ours to handle
 
 
@@ -494,28 +495,39 @@ class Fleet:
         await self._see_off(msg.Stop(grace_s, at_once=at_once.is_set()), grace_s + _LEAVE_S, at_once)
 
     async def _see_off(self, message: msg.ToWorker, patience_s: float, at_once: asyncio.Event) -> None:
-        """Tell every member to leave, and wait until its process has ended."""
+        """Tell every member to leave, and wait until they have; kill those that don't.
+
+        A process that has left has a moment to end: what runs at its exit belongs to a user's parser.
+        """
         for member in self._members:
             member.send(message)
-        hurry = asyncio.create_task(at_once.wait())
+        leaving: set[asyncio.Future[Any]] = {
+            asyncio.ensure_future(member.lost.wait()) for member in self._members if member.process
+        }
+        hurry = asyncio.ensure_future(at_once.wait())
         deadline = asyncio.get_running_loop().time() + patience_s
         try:
-            while leaving := [task for task in self._keepers if not task.done()]:
+            while any(not task.done() for task in leaving):
                 left = deadline - asyncio.get_running_loop().time()
-                waited: set[asyncio.Task[Any]] = {*leaving}
+                waited = {task for task in leaving if not task.done()}
                 if not hurry.done():
                     waited.add(hurry)
                 done, _ = await asyncio.wait(
                     waited, timeout=max(left, 0.0), return_when=asyncio.FIRST_COMPLETED
                 )
                 if hurry in done:
-                    deadline = min(deadline, asyncio.get_running_loop().time() + _LEAVE_S)
+                    deadline = min(deadline, asyncio.get_running_loop().time() + _EXIT_S)
                     for member in self._members:
                         member.send(msg.Stop(0.0, at_once=True))
                 elif not done:
                     break
+            if self._keepers:
+                ended = asyncio.ensure_future(asyncio.wait(self._keepers))
+                leaving.add(ended)
+                await asyncio.wait({ended, hurry}, timeout=_EXIT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            hurry.cancel()
+            for task in (*leaving, hurry):
+                task.cancel()
 
     def cancel(self) -> None:
         for task in (*self._keepers, *self._asking):

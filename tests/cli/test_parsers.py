@@ -25,7 +25,7 @@ OFFLOADS = ("auto", "inline", "threads", "processes")
 CONCURRENCY, UNSETTLED = 16, 64
 
 PARSERS = """
-import asyncio, os, sys, time
+import asyncio, atexit, os, sys, time
 import fetcher
 from fetcher import Parsed
 
@@ -67,6 +67,11 @@ class Counts:
     def __call__(self, page):
         self.seen += 1
         return {**title(page), "seen": self.seen}
+
+class Tidy:
+    def __init__(self): atexit.register(self.end)
+    def end(self): time.sleep(0.3); print("tidied up")
+    def __call__(self, page): return title(page)
 
 class AwaitsToo:
     async def __call__(self, page):
@@ -288,6 +293,13 @@ def test_what_a_parser_prints_is_not_mixed_with_the_records_on_standard_output(
     assert {record["url"] for record in ended.lines} == {site.url(path) for path in site.web.resources}
     assert "printed on standard output" in ended.err
     assert texts(data(program.folder / "out")) == titles(site)
+
+
+def test_exit_handlers_of_a_parser_run_in_worker_processes_too(program: Program, serve: MakeSite) -> None:
+    site = serve(plain(10))
+    ended = get(program, site, "Tidy", "--offload", "inline", "--processes", "2")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("tidied up") == 2
 
 
 # -- once each -----------------------------------------------------------------------------------------

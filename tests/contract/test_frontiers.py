@@ -157,6 +157,21 @@ async def test_the_smallest_rank_is_claimed_first_on_whatever_host(frontier: Fro
     assert [job.rank for job in claimed] == [-10, -10, -5, 0, 0, 1]
 
 
+async def test_one_host_that_is_left_of_many_gives_all_it_has_before_a_larger_rank_gives_any(
+    frontier: Frontier,
+) -> None:
+    await frontier.add(jobs([f"http://h{n}/x" for n in range(60)]))
+    await frontier.add(jobs([f"http://big/{n}" for n in range(1000)]))
+    first = await claim_all(frontier, per_host=1)
+    assert len(first) == 61
+    await frontier.settle([ended(each) for each in first])
+    await frontier.add([job(f"http://low/{n}", priority=-5) for n in range(500)])
+    for _ in range(2):
+        claimed = await frontier.claim(400, per_host=1000, now=0.0)
+        assert {each.host for each in claimed} == {"big:80"}
+        assert len(claimed) == 400
+
+
 async def test_within_a_host_and_rank_jobs_come_in_the_order_of_the_input(frontier: Frontier) -> None:
     await frontier.add(jobs(f"http://{host}/{n}" for n in range(30) for host in "abc"))
     seen: dict[str, list[int]] = {"a:80": [], "b:80": [], "c:80": []}

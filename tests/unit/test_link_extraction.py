@@ -253,6 +253,12 @@ def test_a_crawler_of_another_name_is_bound_by_that_name_and_not_by_ours():
         assert links(page, agent="mybot")[0].nofollow is forbids
 
 
+def test_a_crawler_without_a_name_is_bound_by_what_is_said_to_all_and_by_nothing_else():
+    page = '<meta property="og:title" content="None of us"><a href=a>'
+    assert not links(page, agent="")[0].nofollow
+    assert links(page + "<meta name=robots content=none>", agent="")[0].nofollow
+
+
 def test_a_canonical_is_left_out_when_it_is_not_respected():
     page = "<link rel=canonical href=/c><a href=a>"
     assert [link.kind for link in links(page)] == ["canonical", "page"]

@@ -241,6 +241,43 @@ async def test_a_file_of_ours_that_a_kill_left_unsettled_is_not_foreign(tmp_path
     assert (claimed.path, claimed.is_foreign) == ("x", False)
 
 
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_what_a_user_put_in_the_place_of_a_failed_url_is_foreign_when_it_is_tried_again(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    standing: set[str] = set()
+    place = Place(tmp_path / "run", candidate=by_path, is_occupied=standing.__contains__)
+    async with place.session() as frontier:
+        await frontier.add(jobs(["http://a/x"]))
+        (claimed,) = await claim_all(frontier)
+        await frontier.settle([ended(claimed, "failed")])
+        left = place.killed()
+    place = left if is_killed else place
+    standing.add("x")
+    async with place.session(retry_failed=True) as frontier:
+        await frontier.add(jobs(["http://a/x"]))
+        (claimed,) = await claim_all(frontier)
+    assert (claimed.path, claimed.is_foreign) == ("x", True)
+
+
+async def test_names_by_the_thousand_are_kept_through_kills_and_given_once(tmp_path: Path) -> None:
+    place = Place(tmp_path / "run", candidate=by_path)
+    urls = [f"http://{host}/{number % 3000}" for number in range(6000) for host in "ab"[number // 3000]]
+    given: dict[str, str | None] = {}
+    for start in range(0, 6000, 1500):
+        async with place.session() as frontier:
+            await frontier.add(jobs(urls[: start + 1500]))
+            for claimed in await claim_all(frontier):
+                assert given.setdefault(claimed.url, claimed.path) == claimed.path
+            left = place.killed()
+        place = left
+    check_apart([path or "" for path in given.values()])
+    assert sum("~" in (path or "") for path in given.values()) == 3000
+    await place.run()
+    assert place.rows("SELECT count(*) FROM naming") == [(0,)]
+    assert dict(place.rows("SELECT url, path FROM url")) == given
+
+
 # ---- any names ----
 
 SEGMENT = st.sampled_from(["a", "A", "b", "é", "e\u0301", "É", "c.txt", "C.TXT", "index.html"])
