@@ -73,6 +73,15 @@ async def test_a_call_that_was_long_but_waited_for_nothing_stays_on_the_loop(clo
     assert lane.is_inline
 
 
+async def test_where_waits_are_not_counted_a_long_call_goes_to_the_thread(clock: Clock) -> None:
+    lane = Lane("lane", clock=clock, waits=lambda: 0)
+    while not lane.is_inline:
+        await lane.run(clock.busy_for(0))
+    await lane.run(clock.busy_for(0.05))
+    assert not lane.is_inline
+    await lane.aclose()
+
+
 async def test_what_waits_for_a_pipe_or_a_disk_is_seen_as_waiting() -> None:
     lane = Lane("lane", quick_s=0.001)
     while not lane.is_inline:
