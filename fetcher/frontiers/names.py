@@ -71,9 +71,6 @@ class Names:
         for job, wanted, digest in zip(unnamed, paths, keys, strict=True):
             assert job.target is not None
             number = job.id
-            if number in files:
-                job.path, job.is_foreign = files[number]
-                continue
             path, key = self._below_directories(wanted, job.target.url), digest
             if path is wanted and key not in taken and key not in owners:
                 owners[key] = number

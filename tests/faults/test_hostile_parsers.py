@@ -211,29 +211,24 @@ async def test_closing_while_a_worker_starts_leaves_nothing() -> None:
     await reader.aclose()
 
 
-async def test_a_parser_that_loads_here_and_in_no_worker_ends_the_run_and_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("then", "says"),
+    [
+        ("import no_such_module_at_all", r"can't be loaded in a worker process: .*no_such_module_at_all"),
+        ("import os\nos._exit(9)", r"before they read anything: .*exit code 9"),
+    ],
+)
+async def test_a_parser_that_loads_here_and_in_no_worker_ends_the_run_and_says_why(
+    then: str, says: str, tmp_path: Path
+) -> None:
     module = tmp_path / "here_only.py"
     module.write_text("def parse(page): return 1\n")
     reader = make_reader(
         follows=False, notice=said, parser=f"{module}:parse", offload="processes", workers=1, timeout_s=1.0
     )
-    module.write_text("import no_such_module_at_all\n")
+    module.write_text(f"{then}\n")
     try:
-        with pytest.raises(WorkerDied, match=r"can't be loaded in a worker process: .*no_such_module_at_all"):
-            await reader.read([visit(b"x")])
-    finally:
-        await reader.aclose()
-
-
-async def test_workers_that_end_as_they_start_end_the_run_after_a_few(tmp_path: Path) -> None:
-    module = tmp_path / "ends.py"
-    module.write_text("def parse(page): return 1\n")
-    reader = make_reader(
-        follows=False, notice=said, parser=f"{module}:parse", offload="processes", workers=1, timeout_s=1.0
-    )
-    module.write_text("import os\nos._exit(9)\n")
-    try:
-        with pytest.raises(WorkerDied, match=r"before they read anything: .*exit code 9"):
+        with pytest.raises(WorkerDied, match=says):
             await reader.read([visit(b"x")])
     finally:
         await reader.aclose()

@@ -124,14 +124,11 @@ def threads(scripts: Sequence[Script], *, workers: int = 1, is_traced: bool = Fa
 
 def processes(scripts: Sequence[Script], *, workers: int = 1, is_traced: bool = False) -> Played:
     """A pool of processes, each playing one script at a time."""
-    begun = time.perf_counter()
-    with process_pool(workers, scripts) as pool:
-        start_s = time.perf_counter() - begun
+    with _timed_pool(workers, scripts) as (pool, details):
         tracks = _tracks(scripts, is_traced)
         meter = Meter()
         ended = list(pool.map(_play_here, scripts, tracks))
         meter.stop()
-    details = {"start_s": start_s, "workers": workers}
     return Played([result for result, _ in ended], meter, _kept([track for _, track in ended]), details)
 
 
@@ -142,9 +139,7 @@ def asyncio_(scripts: Sequence[Script], *, workers: int = 1, is_traced: bool = F
 
 def asyncio_offload(scripts: Sequence[Script], *, workers: int = 1, is_traced: bool = False) -> Played:
     """One task for each, on one loop; prime tests go to a pool of processes."""
-    begun = time.perf_counter()
-    with process_pool(workers, scripts) as pool:
-        start_s = time.perf_counter() - begun
+    with _timed_pool(workers, scripts) as (pool, details):
 
         async def offload(number: int, track: Track | None) -> int:
             loop = asyncio.get_running_loop()
@@ -155,15 +150,13 @@ def asyncio_offload(scripts: Sequence[Script], *, workers: int = 1, is_traced: b
             return factor
 
         played = _run(_play_on_loop(scripts, _tracks(scripts, is_traced), offload), is_traced=is_traced)
-    played.details |= {"start_s": start_s, "workers": workers}
+    played.details |= details
     return played
 
 
 def asyncio_processes(scripts: Sequence[Script], *, workers: int = 1, is_traced: bool = False) -> Played:
     """Several processes, each with a loop and a share of the scripts, one task for each."""
-    begun = time.perf_counter()
-    with process_pool(workers, scripts) as pool:
-        start_s = time.perf_counter() - begun
+    with _timed_pool(workers, scripts) as (pool, details):
         tracks = _tracks(scripts, is_traced)
         meter = Meter()
         shares = [(scripts[n::workers], tracks[n::workers]) for n in range(min(workers, len(scripts)))]
@@ -172,7 +165,6 @@ def asyncio_processes(scripts: Sequence[Script], *, workers: int = 1, is_traced:
     results = [""] * len(scripts)
     for n, share in enumerate(ended):
         results[n::workers] = share.results
-    details = {"start_s": start_s, "workers": workers}
     details["stall_s"] = max(share.details["stall_s"] for share in ended)
     return Played(results, meter, [track for share in ended for track in share.tracks], details)
 
@@ -246,6 +238,16 @@ def process_pool(workers: int, scripts: Sequence[Script] = ()) -> Iterator[Proce
     ) as pool:
         list(pool.map(_meet, range(workers)))
         yield pool
+
+
+@contextmanager
+def _timed_pool(
+    workers: int, scripts: Sequence[Script] = ()
+) -> Iterator[tuple[ProcessPoolExecutor, dict[str, float]]]:
+    """Such a pool, and what to tell of it: how long it took to start, and its workers."""
+    begun = time.perf_counter()
+    with process_pool(workers, scripts) as pool:
+        yield pool, {"start_s": time.perf_counter() - begun, "workers": workers}
 
 
 class _Here:
