@@ -2,7 +2,7 @@
 
 No event loop, no limits, no errors, no state, no records, no hash: what libcurl, pycurl and the file system
 cost from Python. The files are written as the program writes them, to a part that is then renamed.
-`python benchmarks/bare_curl.py urls.txt out` prints the seconds of the fetching alone.
+`python benchmarks/bare_curl.py urls.txt out [AT_ONCE]` prints the seconds of the fetching alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pycurl
 
-AT_ONCE = 64
+AT_ONCE = int(sys.argv[3]) if len(sys.argv) > 3 else 64
 FIELDS = ["User-Agent: bare", "Accept: */*", "Accept-Encoding: gzip, deflate"]
 WANTED = {
     pycurl.POLL_IN: select.EPOLLIN,

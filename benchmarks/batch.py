@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 
 from harness import Contender, Goal, Overran, Usage, emptied, interleaved, median, ratios, spread, table
+from scale import HERE, PAGE_BYTES, PYTHON, Findings, Scale, fetcher, figures_of, write_site
 from server import nginx
-from suite import HERE, PAGE_BYTES, PYTHON, Findings, Scale, fetcher, figures_of, write_site
 
 AT_ONCE = "64"
 MOST_ROUNDS = 3

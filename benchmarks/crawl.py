@@ -8,8 +8,8 @@ from pathlib import Path
 
 from crawl_site import FIRST, write_site
 from harness import Contender, Goal, Overran, Usage, emptied, interleaved, median, ratios, spread, table
+from scale import HERE, PYTHON, Findings, Scale, elapsed_of, fetcher, figures_of
 from server import nginx
-from suite import HERE, PYTHON, Findings, Scale, elapsed_of, fetcher, figures_of
 
 SCRAPY = "Scrapy"
 MISSING_SCRAPY = f"{SCRAPY} is needed for the comparison, and not installed (pip install scrapy)"

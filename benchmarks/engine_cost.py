@@ -22,16 +22,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fetcher import compose
-from fetcher.engine.context import Ports
+from fetcher import wiring
 from fetcher.engine.run import Run
 from fetcher.frontiers.memory import MemoryFrontier
-from fetcher.frontiers.sqlite import Mode, SqliteFrontier
-from fetcher.lane import Lane
+from fetcher.frontiers.sqlite.frontier import Mode, SqliteFrontier
 from fetcher.model import Headers, Request, Response
 from fetcher.ports import BodyWriter, Traits
+from fetcher.serial_executor import SerialExecutor
 from fetcher.settings import make
-from fetcher.sources.files import FileSource
+from fetcher.sources.file_source import FileSource
 from fetcher.stores.none import NoneStore
 
 PAGE = random.Random(0).randbytes(1500)
@@ -45,6 +44,8 @@ HEADERS = (
     (b"Accept-Ranges", b"bytes"),
 )
 
+FIRST = {name.lower(): value for name, value in HEADERS}  # as a backend that parses heads has it
+
 
 class InstantBackend:
     """Answers every request at once with the same page."""
@@ -52,11 +53,14 @@ class InstantBackend:
     traits = Traits(name="instant")
 
     async def exchange(self, request: Request, body: BodyWriter) -> Response:  # noqa: ARG002
-        body.enter("header")
-        response = Response(200, Headers(HEADERS), "1.1", "length", 1500)
+        body.set_phase("header")
+        response = Response(200, Headers(HEADERS, FIRST), "1.1", "length", 1500)
         if body.begin(response) and body.feed(PAGE):
             await body.drain()
         return response
+
+    def limit_connections(self, most: int) -> None:
+        pass
 
     async def aclose(self) -> None:
         pass
@@ -87,20 +91,19 @@ def frontier_of(name: str, folder: Path) -> MemoryFrontier | SqliteFrontier:
     """A frontier in memory, or one in files of a folder."""
     if name == "memory":
         return MemoryFrontier()
-    return SqliteFrontier(folder / "state.db", folder / "results.jsonl", mode=Mode(), lane=Lane("state"))
+    return SqliteFrontier(
+        folder / "state.db", folder / "results.jsonl", mode=Mode(), lane=SerialExecutor("state")
+    )
 
 
 async def measure(path: Path, frontier_name: str, folder: Path) -> tuple[float, float]:
     settings = make({"concurrency": 64, "per_host": 64})
-    clock = compose.MonotonicClock()
-    frontier = frontier_of(frontier_name, folder)
-    run = Run.local(
-        compose.make_plan(settings),
-        Ports(backend=InstantBackend(), frontier=frontier, store=NoneStore(), clock=clock),
-        compose.make_policies(settings, {}),
-        compose.make_rules(settings, clock),
-        compose.make_intake(settings),
-    )
+    run = wiring.make_local_run(settings, InstantBackend(), frontier_of(frontier_name, folder), NoneStore())
+    return await timed(run, path)
+
+
+async def timed(run: Run, path: Path) -> tuple[float, float]:
+    """Seconds of wall and CPU time for the run of a list."""
     started, cpu_started = time.perf_counter(), time.process_time()
     summary = await run.run([FileSource(str(path))])
     elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started
@@ -109,13 +112,19 @@ async def measure(path: Path, frontier_name: str, folder: Path) -> tuple[float, 
     return elapsed, cpu
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark of the engine alone."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--frontier", choices=("memory", "sqlite"), default="memory")
     parser.add_argument("--urls", type=int, default=100_000)
+    parser.add_argument("--folder", default="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__)
     parser.add_argument("--hosts", type=int, default=1)
     parser.add_argument("--shuffled", action="store_true")
-    parser.add_argument("--folder", default="/dev/shm" if Path("/dev/shm").is_dir() else None)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=options.folder))

@@ -114,14 +114,16 @@ def measure(contender: Contender, *, longest_s: float = LONGEST_S) -> Usage:
     )
 
 
-def interleaved(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Usage]]:
+def interleaved(
+    contenders: Sequence[Contender], rounds: int, *, longest_s: float = LONGEST_S
+) -> dict[str, list[Usage]]:
     """The usages of every contender, by name, one for each round."""
     usages: dict[str, list[Usage]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         for contender in contenders:
             progress(f"round {number + 1} of {rounds}: {contender.name}")
             contender.before()
-            usage = measure(contender)
+            usage = measure(contender, longest_s=longest_s)
             contender.after(usage)
             usages[contender.name].append(usage)
     progress("")

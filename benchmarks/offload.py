@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from fetcher import compose
-from fetcher.api import Download
-from fetcher.events import Event, Notice
+from fetcher import wiring
+from fetcher.download import Download
+from fetcher.events import Event, LogMessage
 from fetcher.settings import build
-from fetcher.sources.files import FileSource
+from fetcher.sources.file_source import FileSource
 
 TICK_S = 0.002
 
@@ -31,7 +31,7 @@ class Listener:
         self.said: list[str] = []
 
     def on_event(self, event: Event) -> None:
-        if isinstance(event, Notice):
+        if isinstance(event, LogMessage):
             self.said.append(event.text)
 
 
@@ -64,4 +64,4 @@ async def run(listed: str, out: str, offload: str, cost_ms: str) -> dict[str, An
 
 
 if __name__ == "__main__":
-    print(json.dumps(msgspec.to_builtins(compose.run_loop(run(*sys.argv[1:])))))
+    print(json.dumps(msgspec.to_builtins(wiring.run_loop(run(*sys.argv[1:])))))

@@ -12,10 +12,12 @@ import os
 import platform
 import signal
 import sys
+import sysconfig
 from pathlib import Path
 
 from harness import Goal, progress, ram_folder
-from suite import BENCHMARKS, full, quick, run_one
+from scale import full, quick
+from suite import BENCHMARKS, run_one
 
 
 def main() -> None:
@@ -65,7 +67,25 @@ def _machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
-        f"{platform.release()}, {os.cpu_count()} cores, load {load:.1f} at the start"
+        f"{platform.release()}, {os.cpu_count()} cores, load {load:.1f} at the start\n"
+        f"{sys.executable}: {_build()}"
+    )
+
+
+def _build() -> str:
+    """How the interpreter was built: it decides about a sixth of all that runs in Python."""
+    config = sysconfig.get_config_vars()
+    options = str(config.get("CONFIG_ARGS") or "")
+    return ", ".join(
+        f"{name} {'yes' if is_on else 'no'}"
+        for name, is_on in (
+            (
+                "PGO",
+                "--enable-optimizations" in options or "-fprofile-use" in str(config.get("PY_CORE_CFLAGS")),
+            ),
+            ("LTO", "--with-lto" in options),
+            ("shared library", bool(config.get("Py_ENABLE_SHARED"))),
+        )
     )
 
 

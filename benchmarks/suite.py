@@ -3,79 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import batch
+import crawl
+import distance
+import middling
+import watched
 from harness import Contender, Goal, Overran, Usage, emptied, interleaved, median, ratios, spread, table
+from scale import HERE, PAGE_BYTES, PYTHON, Findings, Scale, elapsed_of, fetcher, figures_of, write_site
 from server import MISSING, nginx, program
-
-HERE = Path(__file__).parent
-PYTHON = sys.executable
-PAGE_BYTES = 1500
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How much is measured."""
-
-    rounds: int
-    engine_urls: int
-    million: int  # 0: left out
-    million_rounds: int
-    pages: int
-    few_lines: int
-    many_lines: int
-    large_mb: int
-    starts: int
-    crawl_pages: int
-    batch_pages: int
-    parsed_pages: int
-
-
-def full(rounds: int) -> Scale:
-    return Scale(
-        rounds, 100_000, 1_000_000, min(rounds, 2), 20_000, 20_000, 200_000, 1024, 20, 2_000, 100_000, 400
-    )
-
-
-def quick(rounds: int) -> Scale:
-    """Enough to see that everything runs."""
-    return Scale(
-        rounds=rounds,
-        engine_urls=20_000,
-        million=0,
-        million_rounds=0,
-        pages=4_000,
-        few_lines=4_000,
-        many_lines=40_000,
-        large_mb=256,
-        starts=7,
-        crawl_pages=500,
-        batch_pages=10_000,
-        parsed_pages=150,
-    )
-
-
-@dataclass(slots=True)
-class Findings:
-    """What a benchmark found: text to show, goals, and the figures for `--json`."""
-
-    texts: list[str] = field(default_factory=list)
-    goals: list[Goal] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-
-
-def fetcher(*arguments: str) -> list[str]:
-    """The real program of this environment."""
-    script = Path(PYTHON).parent / "fetcher"
-    return [str(script), *arguments] if script.exists() else [PYTHON, "-m", "fetcher", *arguments]
-
 
 # -- the engine's own cost -----------------------------------------------------------------------------
 
@@ -181,20 +121,6 @@ def get(scale: Scale, folder: Path) -> Findings:
     return findings
 
 
-def write_site(root: Path, pages: int) -> list[str]:
-    """So many pages below `root`; their paths."""
-    paths = []
-    body = random.Random(0).randbytes(PAGE_BYTES)
-    for number in range(pages):
-        path = f"section{number % 97}/page-{number}.html"
-        file = root / path
-        if number < 97:
-            file.parent.mkdir(parents=True)
-        file.write_bytes(body)
-        paths.append(path)
-    return paths
-
-
 def _check_pages(out: Path, pages: int) -> None:
     """All files are there, and whole: a fast program that loses some would win nothing."""
     found = [path for path in out.rglob("page-*.html") if path.stat().st_size == PAGE_BYTES]
@@ -202,32 +128,7 @@ def _check_pages(out: Path, pages: int) -> None:
         raise Overran(f"{len(found)} whole files instead of {pages}")
 
 
-def elapsed_of(run: Usage, urls: int) -> float:
-    """The seconds of the run as the summary tells them; its rate has more digits than its time."""
-    found = re.search(r"\(([\d,]+)/s\)", run.stderr)
-    if found is None:
-        raise Overran(f"no rate in the summary:\n{run.stderr[-1000:]}")
-    return urls / float(found[1].replace(",", ""))
-
-
-# -- following links -----------------------------------------------------------------------------------
-
-
-def crawl(scale: Scale, folder: Path) -> Findings:
-    """`fetcher crawl` against Scrapy."""
-    from crawl import measure  # which builds on this module
-
-    return measure(scale, folder)
-
-
-# -- a large batch, and its feeding ----------------------------------------------------------------------
-
-
-def batch(scale: Scale, folder: Path) -> Findings:
-    """Backends and processes against curl -Z, wget2 and aria2."""
-    from batch import measure  # which builds on this module
-
-    return measure(scale, folder)
+# -- feeding worker processes ----------------------------------------------------------------------------
 
 
 def feed(scale: Scale, folder: Path) -> Findings:
@@ -290,6 +191,34 @@ def offload(scale: Scale, folder: Path) -> Findings:
         Goal("the loop's lag, processes against inline", 0.5, " ×", compared("lag_p99_s")),
     ]
     findings.figures = found
+    return findings
+
+
+# -- a long list ---------------------------------------------------------------------------------------
+
+
+def growth(scale: Scale, folder: Path) -> Findings:
+    """The durable state as a list of millions is added to it, URLs of it fetched meanwhile."""
+    urls = scale.listed_urls
+    command = [PYTHON, str(HERE / "growth.py"), "--folder", str(folder), "--urls", str(urls)]
+    usages = interleaved([Contender(f"{urls:,} URLs", command)], 1, longest_s=GROWTH_S)
+    (run,) = usages[f"{urls:,} URLs"]
+    parts: list[dict[str, float]] = json.loads(run.stdout)
+    columns = ["URLs", "adding, µs", "claiming, µs", "settling, µs", "bytes/URL", "peak MB"]
+    keys = ("add_us", "claim_us", "settle_us", "bytes_per_url", "peak_mb")
+    rows = [[f"{part['urls']:,}", *(f"{part[key]:.0f}" for key in keys)] for part in parts]
+    findings = Findings([table(f"The state as {urls:,} URLs are listed; CPU for each URL", columns, rows)])
+
+    def grown(key: str) -> float:
+        """The last three parts against the first three."""
+        return median(part[key] for part in parts[-3:]) / median(part[key] for part in parts[:3])
+
+    findings.goals = [
+        Goal("adding at the end against the start", 0.7, " ×", 1 / grown("add_us"), is_least=True),
+        Goal("claiming at the end against the start", 1.3, " ×", grown("claim_us")),
+        Goal("memory at the end against the start", 1.1, " ×", grown("peak_mb")),
+    ]
+    findings.figures = {"parts": parts}
     return findings
 
 
@@ -432,26 +361,25 @@ def startup(scale: Scale, folder: Path) -> Findings:  # noqa: ARG001  (all bench
     return findings
 
 
-def figures_of(usages: dict[str, list[Usage]]) -> dict[str, Any]:
-    return {
-        name: [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_mb": run.peak_mb} for run in runs]
-        for name, runs in usages.items()
-    }
-
-
 Benchmark = Callable[[Scale, Path], Findings]
 BENCHMARKS: dict[str, Benchmark] = {
     "startup": startup,
     "engine": engine,
     "get": get,
-    "crawl": crawl,
-    "batch": batch,
+    "crawl": crawl.measure,
+    "batch": batch.measure,
+    "middling": middling.measure,
+    "latency": distance.latency,
+    "hosts": distance.hosts,
+    "growth": growth,
     "feed": feed,
     "offload": offload,
     "memory": memory,
     "large": large,
+    "watched": watched.measure,
 }
-NEED_NGINX: Sequence[str] = ("get", "crawl", "batch", "offload", "memory", "large")
+NEED_NGINX: Sequence[str] = ("get", "crawl", "batch", "middling", "offload", "memory", "large", "watched")
+GROWTH_S = 3600.0
 
 
 def run_one(name: str, scale: Scale, folder: Path) -> Findings:

@@ -1,7 +1,7 @@
 """Makes the tables and the pictures of concurrency.md anew: `python docs/make_pictures.py [WORKLOAD]...`
 
 Each part between `<!-- NAME -->` and `<!-- end -->` is what `fetcher compare NAME` finds on this machine.
-Without names all are made, which takes some minutes; run it while the machine does nothing else.
+Without names all are made, which takes some minutes. While other programs keep the machine busy, none is.
 """  # noqa: INP001  (a program beside the documents)
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from fetcher.lab.compare.conclusions import shown_count, shown_ratio, shown_s, shown_size
-from fetcher.lab.compare.figures import Comparison, Row
-from fetcher.lab.site import DemoSite
+from fetcher.demo_site.site import DemoSite
+from fetcher.lab.compare.results import Comparison, Row
+from fetcher.lab.compare.units import shown_count, shown_ratio, shown_s, shown_size
 
 HERE = Path(__file__).parent
 PAGE = HERE / "concurrency.md"
@@ -35,6 +35,8 @@ async def measure(name: str) -> Comparison:
                 sys.executable, *command, stdout=asyncio.subprocess.PIPE
             )
             figures, _ = await process.communicate()
+    if process.returncode not in {0, 1}:  # 1: a model failed, which the part says
+        sys.exit(f"{name}: no part was made")
     return msgspec.json.decode(figures, type=Comparison)
 
 
@@ -71,8 +73,6 @@ def _line(row: Row, *, has_speedup: bool) -> str:
 
 def part_of(name: str, comparison: Comparison) -> str:
     """What stands between the marks."""
-    where = comparison.machine
-    times = "one round" if comparison.rounds == 1 else f"medians of {comparison.rounds} rounds"
     lines = [
         f"![{comparison.title}]({name}.svg)",
         "",
@@ -80,7 +80,7 @@ def part_of(name: str, comparison: Comparison) -> str:
         "",
         f"> {comparison.conclusion}",
         ">",
-        f"> *{times}; {where.cpus} cores, {where.python}, {where.platform}*",
+        f"> *{comparison.shown_rounds}; {comparison.machine.shown}*",
         "",
     ]
     return "\n".join(lines)

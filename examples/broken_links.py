@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import fetcher
@@ -26,7 +26,7 @@ def fault(result: fetcher.Result) -> str:
 
 def asked(urls: Sequence[str], private: str) -> Iterator[tuple[str, str]]:
     """Each URL and its fault, by HEAD; by GET, too, where that failed: not every server knows HEAD."""
-    failed = []
+    failed: list[str] = []
     rules: dict[str, Any] = {"private_addresses": private, "per_host": 2, "retries": 1}
     for result in fetcher.stream(map(entry, urls), method="HEAD", **rules):
         if result.error == "http-status":
@@ -57,7 +57,7 @@ def main(site: str, *, intranet: bool = False) -> int:
     faults: dict[str, str] = {}  # of every URL that was asked for
     moved: dict[str, str] = {}
     found: dict[str, list[str]] = defaultdict(list)  # by URL, the pages on which it stands
-    own = "allow" if intranet else "seeds"
+    own: Literal["allow", "seeds"] = "allow" if intranet else "seeds"
     for page in fetcher.crawl(site, depth=100, assets=True, ignore="nofollow,meta", private_addresses=own):
         faults[page.url] = fault(page)
         if page.depth == 0:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fetcher.version import __version__
+
 if TYPE_CHECKING:
     from fetcher.api import Crawl, Fetcher, Stream, crawl, fetch, fetch_all, stream
-    from fetcher.bridge import async_or_sync, async_wrap
     from fetcher.errors import (
         BadEncoding,
         BodyTooLarge,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
         FetchFailed,
         NameNotResolved,
         ParseFailed,
+        PartialAnswer,
+        PieceMismatch,
         ProtocolBroken,
         RedirectFailed,
         Refused,
@@ -36,17 +39,16 @@ if TYPE_CHECKING:
     )
     from fetcher.model import Entry, Headers, Link, Record, Result, Summary
     from fetcher.parsers.page import Page, Parsed
-
-__version__ = "0.1.0"
+    from fetcher.sync_async import async_or_sync, async_wrap
 
 _ERRORS = (
     "BadEncoding BodyTooLarge ConfigError ConnectFailed ConnectionLost DirectoryInUse ExchangeError "
-    "FetchFailed FetcherError NameNotResolved ParseFailed ProtocolBroken RedirectFailed Refused StorageError "
-    "TimedOut TlsRejected WorkerDied"
+    "FetchFailed FetcherError NameNotResolved ParseFailed PartialAnswer PieceMismatch ProtocolBroken "
+    "RedirectFailed Refused StorageError TimedOut TlsRejected WorkerDied"
 )
 _HOMES = {
     **dict.fromkeys(("Crawl", "Fetcher", "Stream", "crawl", "fetch", "fetch_all", "stream"), "fetcher.api"),
-    **dict.fromkeys(("async_or_sync", "async_wrap"), "fetcher.bridge"),
+    **dict.fromkeys(("async_or_sync", "async_wrap"), "fetcher.sync_async"),
     **dict.fromkeys(("Entry", "Headers", "Link", "Record", "Result", "Summary"), "fetcher.model"),
     **dict.fromkeys(("Page", "Parsed"), "fetcher.parsers.page"),
     **dict.fromkeys(_ERRORS.split(), "fetcher.errors"),
@@ -71,6 +73,8 @@ __all__ = [
     "Page",
     "ParseFailed",
     "Parsed",
+    "PartialAnswer",
+    "PieceMismatch",
     "ProtocolBroken",
     "Record",
     "RedirectFailed",

@@ -2,6 +2,9 @@
 
 The library reads no file that it was not told of and no environment, prints nothing, and installs no
 signal handler. A URL that fails is a `Result`; only misuse raises.
+
+Invariant: a caller's loop is never kept for long: what runs need is imported in a thread (`loading`), so
+nothing here imports it at the top.
 """
 
 from __future__ import annotations
@@ -9,324 +12,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 import msgspec
 
-from fetcher import compose
-from fetcher.bridge import async_or_sync, iterate
-from fetcher.directory import RunDirectory
-from fetcher.engine.context import Ports
-from fetcher.engine.run import Run
+from fetcher.call_arguments import content_of, header_fields, with_params
 from fetcher.errors import ConfigError, FetcherError
-from fetcher.events import Snapshot
-from fetcher.frontiers.memory import MemoryFrontier
-from fetcher.model import Entry, Outcome, Result, Summary
-from fetcher.ports import Backend, Observer, Source
-from fetcher.settings import Settings, crawl_defaults, make
-from fetcher.sources.iterables import IterableSource
-from fetcher.stores.none import NoneStore
+from fetcher.loading import loaded
+from fetcher.model import Entry, Result, Summary
+from fetcher.settings import (
+    CRAWLING,
+    LIMITS,
+    OPTIONS,
+    PARSING,
+    REQUEST,
+    SPEED,
+    Settings,
+    convert,
+    crawl_defaults,
+    make,
+)
+from fetcher.settings_dict import FetchDict, Fields, HeaderFields, Seconds, SettingsDict
+from fetcher.streams import Crawl, Stream, Urls, cancelled
+from fetcher.verb_types import gives_result, gives_results, gives_summary, lists_settings
 
 if TYPE_CHECKING:
-    from fetcher.parsers.page import Page
+    from yarl import URL
 
-Item = TypeVar("Item", bound=Result)
+    from fetcher.fetch_calls import FetchCall, FetchCalls
+    from fetcher.ports import Backend
 
-Urls: TypeAlias = Iterable[Any] | AsyncIterable[Any]
+Url: TypeAlias = "str | URL | Mapping[str, Any] | Entry"
 
 STREAM_MAX_SIZE = 64 * 1024 * 1024
-_OF_CONNECTIONS = (  # a crawl that differs in one of these has connections of its own
-    *("backend", "http", "connect_timeout", "user_agent", "resolve", "ca_file", "client_cert"),
-    *("insecure", "ipv4", "ipv6"),
-)
-_MOST_PULLED = 32  # items of a plain iterable that are taken in one go
 
 
-class Download:
-    """One run in a run directory: what the command line does, and `Fetcher.download`.
-
-    `environ` is where proxy variables are looked up. Observers may be added until it runs.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        environ: Mapping[str, str] | None = None,
-        observers: Iterable[Observer] = (),
-        backend: Backend | None = None,
-        command: str = "get",
-    ) -> None:
-        self.settings = settings
-        self.command = command
-        self.directory = RunDirectory(Path(settings.output))
-        self.observers = list(observers)
-        self._environ = environ or {}
-        self._given_backend = backend
-        self._run: Run | None = None
-        self._stopped: list[str] = []
-        self._noticed: list[tuple[str, str]] = []
-
-    def _notice(self, level: str, text: str) -> None:
-        """Tell the observers something once, or as soon as there is a run."""
-        if self._run is None:
-            self._noticed.append((level, text))
-        else:
-            self._run.notice(level, text)
-
-    def stop(self, why: str) -> None:
-        """Stop cleanly; twice, at once. May be called before the run has begun."""
-        self._stopped.append(why)
-        if self._run is not None:
-            self._run.stop(why)
-
-    def snapshot(self) -> Snapshot:
-        """How the run stands."""
-        return Snapshot() if self._run is None else self._run.snapshot()
-
-    async def run(self, sources: Sequence[Source]) -> Summary:
-        """Run to the end, or until stopped.
-
-        Raises:
-            ConfigError: a setting can't be used; nothing was fetched.
-            DirectoryInUse: another run holds the directory.
-            StorageError: the disk or the state failed; what was settled is safe.
-
-        Cancelling abandons what is in flight; the same call continues.
-        """
-        settings, directory = self.settings, self.directory
-        async with contextlib.AsyncExitStack() as stack:
-            backend = None
-            processes = min(settings.processes, settings.concurrency)
-            if processes == 1:
-                backend = self._given_backend or compose.make_backend(settings)
-                if self._given_backend is None:
-                    stack.push_async_callback(backend.aclose)
-            directory.acquire()
-            stack.callback(directory.release)
-            store = compose.make_store(settings, directory)
-            stack.push_async_callback(store.aclose)
-            ports = compose.DurablePorts(
-                store=store,
-                frontier=compose.make_frontier(
-                    settings, directory.state, directory.results, store, self.command
-                ),
-                clock=compose.MonotonicClock(),
-                observers=self.observers,
-            )
-            if backend is None:
-                stack.callback(directory.clear_parts)  # those of a worker that died
-                self._run = compose.fleet_run(
-                    settings, ports, directory, processes, self._environ, self.command
-                )
-            else:
-                executor = stack.enter_context(compose.writer_threads())
-                reader = compose.make_reader(settings, self.command, root=directory.root, notice=self._notice)
-                if reader is not None:
-                    stack.push_async_callback(reader.aclose)
-                self._run = compose.local_run(
-                    settings, ports, directory, backend, executor, self._environ, self.command, reader
-                )
-            if settings.insecure:
-                self._run.notice("warning", "--insecure: certificates are not checked")
-            for level, text in self._noticed:
-                self._run.notice(level, text)
-            for why in self._stopped:
-                self._run.stop(why)
-            return await self._run.run(sources)
-
-
-class _Stream(Generic[Item]):
-    """What ends in a run, an item at a time; iterates in both worlds.
-
-    Leaving the loop early, or cancelling, frees every connection. Each iteration fetches anew.
-    """
-
-    def __init__(self, urls: Urls, settings: Settings, owner: Fetcher | None = None) -> None:
-        self._urls = urls
-        self._settings = settings
-        self._owner = owner
-
-    def __aiter__(self) -> AsyncIterator[Item]:
-        return self._items()
-
-    def __iter__(self) -> Iterator[Item]:
-        if (
-            self._owner is not None and self._owner.is_open
-        ):  # its connections belong to the loop that opened it
-            raise RuntimeError("iterate what an open Fetcher gives by 'async for'")
-        return iterate(self._items)
-
-    async def _items(self, positions: list[int] | None = None) -> AsyncGenerator[Item]:
-        """The items; `positions` gets the place in the input of each, from 1."""
-        ended: deque[Outcome] = deque()
-        wake = asyncio.Event()
-
-        def deliver(outcome: Outcome) -> None:
-            ended.append(outcome)
-            wake.set()
-
-        async with contextlib.AsyncExitStack() as stack:
-            if self._owner is not None and self._is_tied():
-                backend = self._owner.backend
-            else:
-                backend = compose.make_backend(self._settings)
-                stack.push_async_callback(backend.aclose)
-            batch = min(_MOST_PULLED, max(1, self._settings.concurrency // 2))
-            run = self._make_run(backend, deliver, batch, stack)
-            task = asyncio.create_task(run.run([IterableSource(self._urls, batch=batch)]))
-            task.add_done_callback(lambda _: wake.set())
-            if self._owner is not None:
-                self._owner.adopt(task)
-            try:
-                while True:
-                    while ended:
-                        outcome = ended.popleft()
-                        if positions is not None:
-                            positions.append(outcome.job.id)
-                        item = self._item(outcome)
-                        yield item
-                        self._taken(run, outcome, item)
-                    if task.done():
-                        if task.cancelled():
-                            raise RuntimeError("the Fetcher was closed while this was read")
-                        task.result()
-                        return
-                    wake.clear()
-                    await wake.wait()
-            finally:
-                await _cancelled(task)
-                while ended:
-                    self._dropped(ended.popleft(), run)
-
-    def _is_tied(self) -> bool:
-        """Whether it uses the connections of its Fetcher."""
-        return self._owner is not None
-
-    def _make_run(
-        self,
-        backend: Backend,
-        deliver: Callable[[Outcome], None],
-        batch: int,
-        stack: contextlib.AsyncExitStack,
-    ) -> Run:
-        raise NotImplementedError
-
-    def _item(self, outcome: Outcome) -> Item:
-        raise NotImplementedError
-
-    def _taken(self, run: Run, outcome: Outcome, item: Item) -> None:
-        raise NotImplementedError
-
-    def _dropped(self, outcome: Outcome, run: Run) -> None:
-        raise NotImplementedError
-
-
-class Stream(_Stream[Result]):
-    """Results as they end: `async for`, and `for` in plain code. See `Fetcher.stream`."""
-
-    def _make_run(
-        self,
-        backend: Backend,
-        deliver: Callable[[Outcome], None],
-        batch: int,
-        stack: contextlib.AsyncExitStack,  # noqa: ARG002
-    ) -> Run:
-        settings = self._settings
-        clock = compose.MonotonicClock()
-        return Run.local(
-            compose.make_plan(settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True),
-            Ports(backend=backend, frontier=MemoryFrontier(distinct=False), store=NoneStore(), clock=clock),
-            compose.make_policies(settings, {}),
-            compose.make_rules(settings, clock, keep_error_bodies=True),
-            compose.make_intake(settings),
-            deliver=deliver,
-        )
-
-    def _item(self, outcome: Outcome) -> Result:
-        assert isinstance(outcome.record, Result)
-        return outcome.record
-
-    def _taken(self, run: Run, outcome: Outcome, item: Result) -> None:  # noqa: ARG002
-        run.taken(outcome)
-
-    def _dropped(self, outcome: Outcome, run: Run) -> None:
-        run.taken(outcome)
-
-
-class Crawl(_Stream["Page"]):
-    """Pages of a crawl as they end: `async for`, and `for` in plain code. See `Fetcher.crawl`."""
-
-    def _is_tied(self) -> bool:
-        owner = self._owner
-        if owner is None or not owner.is_open:
-            return False
-        return all(getattr(self._settings, key) == getattr(owner.settings, key) for key in _OF_CONNECTIONS)
-
-    def _make_run(
-        self,
-        backend: Backend,
-        deliver: Callable[[Outcome], None],
-        batch: int,
-        stack: contextlib.AsyncExitStack,
-    ) -> Run:
-        settings = self._settings
-        clock = compose.MonotonicClock()
-
-        def review(outcome: Outcome) -> bool:
-            if outcome.record is None or outcome.job.kind not in {"page", "asset"}:
-                return False
-            deliver(outcome)
-            return True
-
-        reader = compose.make_reader(settings, "crawl")
-        assert reader is not None
-        stack.push_async_callback(reader.aclose)
-        return Run.local(
-            compose.make_plan(
-                settings, ahead=2 * settings.concurrency - batch + 1, keeps_bodies=True, follows=True
-            ),
-            Ports(
-                backend=backend,
-                frontier=compose.make_frontier(settings, None, None, NoneStore(), "crawl"),
-                store=NoneStore(),
-                clock=clock,
-                reader=reader,
-            ),
-            compose.make_policies(settings, {}),
-            compose.make_rules(settings, clock, keep_error_bodies=True),
-            compose.make_intake(settings),
-            review=review,
-        )
-
-    def _item(self, outcome: Outcome) -> Page:
-        from fetcher.parsers.page import page_of  # noqa: PLC0415  (only crawls need it)
-
-        assert isinstance(outcome.record, Result)
-        return page_of(outcome.record, outcome.links)
-
-    def _taken(self, run: Run, outcome: Outcome, item: Page) -> None:
-        if item.followed:
-            outcome.links = [*(outcome.links or ()), *item.followed]
-        run.reviewed(outcome)
-
-    def _dropped(self, outcome: Outcome, run: Run) -> None:  # noqa: ARG002
-        if outcome.body is not None:
-            outcome.body.discard()
-
-
+@lists_settings(None)
 class Fetcher:
     """Settings and a backend that several calls share.
 
@@ -341,25 +63,30 @@ class Fetcher:
         ConfigError: an unknown setting, a wrong type or a bad value.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        self._given = settings
+    def __init__(self, **settings: Unpack[SettingsDict]) -> None:
+        self._given: Mapping[str, Any] = {**settings}
         self.settings = make(settings)
         self._backend: Backend | None = None
+        self._calls: FetchCalls | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Summary]] = set()
 
     async def __aenter__(self) -> Self:
         if self._backend is not None:
             raise RuntimeError("this Fetcher is open already")
-        self._backend = compose.make_backend(self.settings)
+        await loaded(self.settings)
+        from fetcher import wiring
+
+        self._backend = wiring.make_backend(self.settings)
         self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in list(self._tasks):
-            await _cancelled(task)
+            await cancelled(task)
         if self._backend is not None:
             backend, self._backend = self._backend, None
+            self._calls = None
             await backend.aclose()
 
     @property
@@ -389,7 +116,56 @@ class Fetcher:
         """
         return Stream(urls, _for_streams(self.settings, self._given), self)
 
-    def crawl(self, seeds: Urls | str, **settings: Any) -> Crawl:
+    @gives_result
+    async def fetch(
+        self,
+        url: Url,
+        *,
+        method: str | None = None,
+        headers: HeaderFields | None = None,
+        params: Fields | str | None = None,
+        data: str | bytes | Fields | None = None,
+        json: Any = None,
+        timeout: Seconds | None = None,  # noqa: ASYNC109  (the engine's own limit, on each hop)
+    ) -> Result:
+        """Fetch one URL over the open connections, within the limits that all calls and hosts share.
+
+        `headers` (a mapping or pairs) come on top of the Fetcher's, and an empty value or None takes one
+        away; they go to the URL's origin only. `params` is added to the query. `data` is a body as it is,
+        or a mapping or pairs for a form; `json` is sent as JSON; with either the method is POST unless
+        given. `timeout` (seconds) limits each hop, its time in queues apart; without it the Fetcher's does.
+
+        Awaited inside a running loop. `.sync` is for plain code: of another thread it uses the open
+        connections, and where the Fetcher is not open it opens some for this call.
+
+        Raises:
+            ConfigError: an argument can't be used. A URL that fails is a `Result`.
+            RuntimeError: the Fetcher was closed meanwhile.
+
+        Cancelling ends the exchange, and no other.
+        """
+        await loaded(self.settings)
+        call = _call(url, method, headers, params, data, json, timeout)
+        loop = self._loop
+        if not self.is_open:
+            async with Fetcher(**self._given) as own:
+                return await own._fetch(call)
+        if loop is None or loop is asyncio.get_running_loop():
+            return await self._fetch(call)
+        if not loop.is_running():
+            raise RuntimeError("the loop that opened this Fetcher has ended")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._fetch(call), loop))
+
+    async def _fetch(self, call: FetchCall) -> Result:
+        from fetcher.fetch_calls import FetchCalls
+
+        calls = self._calls
+        if calls is None:
+            calls = self._calls = FetchCalls(_for_streams(self.settings, self._given), self.backend)
+            self.adopt(calls.task)
+        return await calls.fetch(call)
+
+    def crawl(self, seeds: Urls | str, **settings: Unpack[SettingsDict]) -> Crawl:
         """Follow links from `seeds`; pages as they end, each with `links` and `follow`.
 
         Keyword arguments are settings that differ for this crawl: `depth=2, scope="domain"`. What they and
@@ -399,9 +175,10 @@ class Fetcher:
         Raises:
             ConfigError: an unknown setting, a wrong type or a bad value.
         """
-        return Crawl([seeds] if isinstance(seeds, str) else seeds, _for_crawls(self._given | settings), self)
+        settled = _for_crawls({**self._given, **settings})
+        return Crawl([seeds] if isinstance(seeds, str) else seeds, settled, self)
 
-    @async_or_sync
+    @gives_summary
     async def download(
         self, urls: Urls | str | os.PathLike[str], directory: str | os.PathLike[str] | None = None
     ) -> Summary:
@@ -417,6 +194,10 @@ class Fetcher:
         Cancelling abandons what is in flight; the same call continues.
         """
         settings = self.settings
+        await loaded(settings, keeps=True)
+        from fetcher.download import Download
+        from fetcher.sources.iterables import IterableSource
+
         if directory is not None:
             settings = msgspec.structs.replace(settings, output=os.fspath(directory))
         source = IterableSource([os.fspath(urls)] if isinstance(urls, str | os.PathLike) else urls, batch=256)
@@ -434,35 +215,58 @@ class Fetcher:
             raise RuntimeError("the Fetcher was closed during this download") from None
 
 
-def stream(urls: Urls, **settings: Any) -> Stream:
-    """Results as they end, in both worlds; see `Fetcher.stream`."""
+@lists_settings("get", SPEED, LIMITS, REQUEST)
+def stream(urls: Urls, **settings: Unpack[SettingsDict]) -> Stream:
+    """Results as they end, in async and in plain code; see `Fetcher.stream`."""
     return Stream(urls, _for_streams(make(settings), settings))
 
 
-def crawl(seeds: Urls | str, **settings: Any) -> Crawl:
-    """Pages of a crawl as they end, in both worlds; see `Fetcher.crawl`."""
+@lists_settings("crawl", SPEED, CRAWLING, PARSING, LIMITS, REQUEST)
+def crawl(seeds: Urls | str, **settings: Unpack[SettingsDict]) -> Crawl:
+    """Pages of a crawl as they end, in async and in plain code; see `Fetcher.crawl`."""
     return Crawl([seeds] if isinstance(seeds, str) else seeds, _for_crawls(settings))
 
 
-@async_or_sync
-async def fetch(url: str | Mapping[str, Any] | Entry, **settings: Any) -> Result:
-    """Fetch one URL with all the engine's manners; a stream of one.
+@gives_result
+@lists_settings("get", SPEED, LIMITS, REQUEST)
+async def fetch(url: Url, **settings: Unpack[FetchDict]) -> Result:
+    """Fetch one URL, with the limits, retries and redirects of a run.
 
     The same function in both worlds: awaited inside a running loop, returning a `Result` in plain code.
+    Each call has connections of its own; for many, open a `Fetcher`, or use `fetch_all` and `stream`.
+
+    `params` (a mapping, pairs or text) is added to the query; `data` is a body as it is, or a mapping or
+    pairs for a form; `json` is sent as JSON. Everything else is a setting.
 
     Raises:
         ConfigError: an unknown setting, a wrong type or a bad value. A URL that fails is a `Result`.
 
     Cancelling closes the connection.
     """
-    async with contextlib.aclosing(stream([url], **settings)._items()) as results:
+    given: dict[str, Any] = {**settings}
+    content = content_of(given.pop("data", None), given.pop("json", None))
+    if content[0] is not None:
+        given["data"] = content[0]
+    if content[1] is not None:
+        key = "header" if "header" in given else "headers"
+        fields = tuple(convert(OPTIONS["headers"], given.get(key, ())))
+        if not any(name.lower() == "content-type" for name, _ in fields):
+            given[key] = (*fields, ("Content-Type", content[1]))
+    if (params := given.pop("params", None)) is not None:
+        await loaded(make(given))
+        from fetcher.sources.iterables import entry_of
+
+        entry = entry_of(url, 1)
+        url = msgspec.structs.replace(entry, url=with_params(entry.url, params))
+    async with contextlib.aclosing(stream([url], **given)._items()) as results:
         async for result in results:
             return result
     raise FetcherError("the run ended without a result")
 
 
-@async_or_sync
-async def fetch_all(urls: Urls, **settings: Any) -> list[Result]:
+@gives_results
+@lists_settings("get", SPEED, LIMITS, REQUEST)
+async def fetch_all(urls: Urls, **settings: Unpack[SettingsDict]) -> list[Result]:
     """Fetch all URLs; the list is in the order of the input, one `Result` for each item.
 
     Everything stays in memory: use `stream` for more than that holds. Cancelling abandons all.
@@ -475,6 +279,37 @@ async def fetch_all(urls: Urls, **settings: Any) -> list[Result]:
     return [results[n] for n in sorted(range(len(results)), key=positions.__getitem__)]
 
 
+def _call(
+    url: Url,
+    method: str | None,
+    headers: HeaderFields | None,
+    params: Fields | str | None,
+    data: Any,
+    json: Any,
+    timeout: Seconds | None,
+) -> FetchCall:
+    """Return the call that the arguments of `Fetcher.fetch` make."""
+    from fetcher.fetch_calls import FetchCall
+    from fetcher.sources.iterables import entry_of
+
+    entry = entry_of(url, 1)
+    content, kind = content_of(data, json)
+    own = {**(entry.headers or {})}
+    if kind is not None:
+        own["Content-Type"] = kind
+    if headers is not None:
+        given = header_fields(headers)
+        names = {name.lower() for name in given}
+        own = {name: value for name, value in own.items() if name.lower() not in names} | given
+    fields = {name: getattr(entry, name) for name in Entry.__struct_fields__}
+    fields["url"] = entry.url if params is None else with_params(entry.url, params)
+    fields["headers"] = own or None
+    if method is not None:
+        fields["method"] = convert(OPTIONS["method"], method)
+    seconds = None if timeout is None else convert(OPTIONS["timeout"], timeout)
+    return FetchCall(**fields, content=content, timeout_s=seconds)
+
+
 def _for_streams(settings: Settings, given: Mapping[str, Any]) -> Settings:
     if "max_size" in given:
         return settings
@@ -485,25 +320,9 @@ def _for_crawls(given: Mapping[str, Any]) -> Settings:
     return crawl_defaults(make(given), given)
 
 
-async def _cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end, whatever that is; a cancellation of our own is raised then."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        task.cancel()
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if not task.cancelled():
-        task.exception()  # seen: whoever reads the results has had it
-    if cancelled is not None:
-        raise cancelled
-
-
 __all__ = [
     "ConfigError",
     "Crawl",
-    "Download",
     "Fetcher",
     "Stream",
     "crawl",

@@ -1,26 +1,33 @@
 """The effective settings: defaults, a TOML file, the environment and flags, the later winning.
 
-Invariant: every value is parsed by its option's kind wherever it came from, carries its origin, and
+Invariant: every value is parsed by its option's type wherever it came from, carries its origin, and
 anything unknown or wrong is a `ConfigError` that names the place before any request is made. A list
-(`header`, `input`, `resolve`) is replaced as a whole, never joined over places.
+(`headers`, `input`, `resolve`) is replaced as a whole, never joined over places.
+
+Over 400 lines, because one order of precedence and one way to name a place hold over files, environment,
+flags and job files.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
 
-from fetcher.errors import ConfigError
-from fetcher.kinds import Plain
-from fetcher.kinds.values import FUNCTION, PATTERNS
+from fetcher.errors import ConfigError, StorageError
+from fetcher.native import argument_text
+from fetcher.option_types import Plain
+from fetcher.option_types.values import FUNCTION, PATTERNS
+from fetcher.policy.object_urls import is_object_url
 from fetcher.settings import (
     EXCLUSIVE,
     HOST_OPTIONS,
+    OLD_KEYS,
     OPTIONS,
     Command,
     HostSettings,
@@ -36,9 +43,13 @@ from fetcher.settings import (
 
 FILE_NAME: Final = "fetcher.toml"
 COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
-NOT_FROM_FOUND_FILE: Final = frozenset({"parser"})  # code of whoever wrote in the folder one happens to be in
+# Code of whoever wrote in the folder one happens to be in.
+NOT_FROM_FOUND_FILE: Final = frozenset({"parser", "on_done"})
 JOB_OPTIONS: Final[dict[str, Option]] = {"inputs": OPTIONS["input"], "output": OPTIONS["output"]}
+MOST_TOML: Final = 16 * 1024**2
+MOST_DATA: Final = 128 * 1024**2  # bytes of a request's body, which is held in memory
 _PREFIX = "FETCHER_"
+_READ_BYTES = 1024**2
 _CONFIG_VARIABLE = OPTIONS["config"].variable
 
 
@@ -54,7 +65,7 @@ class Effective(msgspec.Struct, frozen=True):
 
 
 class JobFile(msgspec.Struct, frozen=True):
-    """What a job file says: its paths are relative to it. `inputs` and `output` may be the flags'."""
+    """Contents of a job file: its paths are relative to it. `inputs` and `output` may be the flags'."""
 
     command: Command
     urls: tuple[str, ...]
@@ -63,7 +74,7 @@ class JobFile(msgspec.Struct, frozen=True):
     effective: Effective
 
 
-class _Place(msgspec.Struct):
+class _Layer(msgspec.Struct):
     """Typed values of one place and the origin of each."""
 
     values: dict[str, Any] = {}
@@ -71,7 +82,7 @@ class _Place(msgspec.Struct):
 
 
 def find(folder: Path) -> Path | None:
-    """The `fetcher.toml` of a folder, if there is one."""
+    """Return the `fetcher.toml` of a folder, if there is one."""
     path = folder / FILE_NAME
     return path if path.is_file() else None
 
@@ -84,33 +95,34 @@ def load(
     config_path: Path | None = None,
     found: Path | None = None,
 ) -> Effective:
-    """The settings of `command`. `flags` holds what was given, by key, as text or lists of text.
+    """Return the settings of `command`. `flags` holds what was given, by key, as text or lists of text.
 
     A file that was named (`config_path`, --config or FETCHER_CONFIG) takes the place of the one that was
     found. Raises `ConfigError`.
     """
     named = config_path or flags.get("config") or environ.get(_CONFIG_VARIABLE)
     path = Path(named) if named else found
-    places = [] if path is None else _read_file(_File(path, is_found=not named), command)
+    label = "--config: " if config_path or flags.get("config") else f"{_CONFIG_VARIABLE}: " if named else ""
+    places = [] if path is None else _read_file(_File(path, is_found=not named, label=label), command)
     return _overlaid([*places, _read_environ(environ, command), _read_flags(flags, command)], command)
 
 
 def load_job(path: Path, *, flags: Mapping[str, Any], environ: Mapping[str, str]) -> JobFile:
-    """The job that a TOML file describes; the environment and `flags` override any of its keys.
+    """Return the job that a TOML file describes; the environment and `flags` override any of its keys.
 
     The default output is beside the job file too. Raises `ConfigError`.
     """
     file = _File(path, base=path.parent)
     command, urls, job = _read_job(file)
     places = _read_file(file, command)
-    output = _Place({"output": str(path.parent / Settings().output)}, {"output": "default"})
+    output = _Layer({"output": str(path.parent / Settings().output)}, {"output": "default"})
     given = [_read_environ(environ, command), _read_flags(flags, command)]
     effective = _overlaid([output, *places, job, *given], command)
     settings = effective.settings
     return JobFile(command, urls, settings.input, settings.output, effective)
 
 
-def _overlaid(places: Iterable[_Place], command: Command) -> Effective:
+def _overlaid(places: Iterable[_Layer], command: Command) -> Effective:
     values: dict[str, Any] = {}
     origins = dict.fromkeys((key for key in OPTIONS if key not in {"config", "hosts"}), "default")
     for place in places:
@@ -121,26 +133,51 @@ def _overlaid(places: Iterable[_Place], command: Command) -> Effective:
                     origins[other] = "default"
         values |= place.values
         origins |= place.origins
-    return Effective(build(values, command), origins)
+    return Effective(build(values, command, place=lambda key: place_of(key, origins)), origins)
+
+
+def place_of(key: str, origins: Mapping[str, str]) -> str:
+    """Return what a message calls a setting: where it was given, or its flag.
+
+    `--rate`, `FETCHER_RATE: rate` or `fetcher.toml:12: rate`.
+    """
+    kind, _, place = origins.get(key, "default").partition(" ")
+    option = OPTIONS.get(key)
+    if kind in {"file", "environment"}:
+        return f"{place}: {key}"
+    return key if option is None or "cli" not in option.where else option.flag
+
+
+@contextlib.contextmanager
+def named_by_place(origins: Mapping[str, str]) -> Iterator[None]:
+    """Make the errors about a setting name the place that it came from: `rate: …` is `--rate: …`."""
+    try:
+        yield
+    except (ConfigError, StorageError) as error:
+        key, colon, rest = error.message.partition(":")
+        if colon and key in OPTIONS:
+            error.message = f"{place_of(key, origins)}:{rest}"
+        raise
 
 
 # --- the environment and flags -------------------------------------------------------------------
 
 
-def _read_environ(environ: Mapping[str, str], command: Command) -> _Place:
+def _read_environ(environ: Mapping[str, str], command: Command) -> _Layer:
     """Every variable is checked; those of another command are not used."""
-    place = _Place()
+    place = _Layer()
     known = {option.variable: option for option in OPTIONS.values() if "env" in option.where}
+    old = {_PREFIX + name.upper(): OPTIONS[key].variable for name, key in OLD_KEYS.items()}
     for variable in sorted(environ):
         if not variable.startswith(_PREFIX) or variable == _CONFIG_VARIABLE:
             continue
-        option = known.get(variable)
+        option = known.get(old.get(variable, variable))
         if option is None:
             raise _unknown_variable(variable)
         raw: str | list[str] = environ[variable]
         if option.kind.is_repeatable:  # one item on each line
             raw = [line for line in environ[variable].split("\n") if line.strip()]
-        value = _converted(option, raw, f"{variable}: {option.key}")
+        value = _converted(option, _understood(option, raw), f"{variable}: {option.key}")
         if option.is_for(command):
             place.values[option.key] = value
             place.origins[option.key] = f"environment {variable}"
@@ -154,8 +191,8 @@ def _unknown_variable(variable: str) -> ConfigError:
     return ConfigError(f"environment: unknown key {name}{advice}")
 
 
-def _read_flags(flags: Mapping[str, Any], command: Command) -> _Place:
-    place = _Place()
+def _read_flags(flags: Mapping[str, Any], command: Command) -> _Layer:
+    place = _Layer()
     known = {key: option for key, option in OPTIONS.items() if "cli" in option.where}
     for key, raw in flags.items():
         option = known.get(key)
@@ -167,17 +204,17 @@ def _read_flags(flags: Mapping[str, Any], command: Command) -> _Place:
                 hint=f"leave it out, or see fetcher {option.only} --help",
             )
         if key != "config":
-            place.values[key] = _converted(option, raw, option.flag)
+            place.values[key] = _converted(option, _understood(option, raw), option.flag)
             place.origins[key] = f"flag {option.flag}"
     return place
 
 
 def _converted(option: Option, raw: Any, label: str, base: Path | None = None) -> Any:
-    """The typed value; paths are relative to `base`; `@FILE` as data is the file's, as in curl."""
+    """Return the typed value; paths are relative to `base`; `@FILE` as data is the file's, as in curl."""
     if option.key == "data" and isinstance(raw, str) and raw.startswith("@"):
         path = _joined(base, raw[1:])
         try:
-            raw = Path(path).read_bytes().translate(None, b"\r\n\0")
+            raw = read_whole(path, most=MOST_DATA).translate(None, b"\r\n\0")
         except (OSError, ValueError) as error:
             raise ConfigError(f"{label}: cannot read {_printable(path)}: {_reason(error)}") from error
     value = convert(option, raw, label)
@@ -190,6 +227,15 @@ def _converted(option: Option, raw: Any, label: str, base: Path | None = None) -
     return tuple(_joined(base, item) for item in value) if isinstance(value, tuple) else _joined(base, value)
 
 
+def _understood(option: Option, raw: Any) -> Any:
+    """Text of the command line or the environment in UTF-8; paths stay what was given."""
+    if isinstance(raw, (list, tuple)):
+        return [_understood(option, item) for item in raw]
+    if not isinstance(raw, str) or option.is_path or (option.key == "data" and raw.startswith("@")):
+        return raw
+    return argument_text(raw)
+
+
 def _check_patterns(key: str, patterns: tuple[str, ...], label: str) -> None:
     from fetcher.policy.scope import Scope  # noqa: PLC0415  only where there are patterns
 
@@ -197,11 +243,28 @@ def _check_patterns(key: str, patterns: tuple[str, ...], label: str) -> None:
     try:
         Scope(**rule)
     except ConfigError as error:
-        raise ConfigError(f"{label}{error.message.removeprefix(key)}") from error
+        is_glob = any(pattern.startswith("*") for pattern in patterns)
+        hint = r"it is a regular expression, not a glob: '*.pdf' is '\.pdf$' here" if is_glob else error.hint
+        raise ConfigError(f"{label}{error.message.removeprefix(key)}", hint=hint) from error
 
 
 def _joined(base: Path | None, path: str) -> str:
-    return path if base is None or path == "-" else str(base / path)
+    return path if base is None or path == "-" or is_object_url(path) else str(base / path)
+
+
+def read_whole(path: str | Path, *, most: int) -> bytes:
+    """Return a file that a setting names, or what comes through a pipe; no device that never ends.
+
+    Raises `OSError`, and `ValueError` for a path that can't be one; both say why.
+    """
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a path as given)
+        blocks, size = [], 0
+        while block := file.read(_READ_BYTES):
+            blocks.append(block)
+            size += len(block)
+            if size > most:
+                raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
+    return b"".join(blocks)
 
 
 def _printable(path: str) -> str:
@@ -218,14 +281,19 @@ def _reason(error: Exception) -> str:
 class _File:
     """A TOML file: its tables, and the line of each key as far as a light scan finds it.
 
-    `base` is the folder of a job file; `is_found` says that nobody named the file.
+    `base` is the folder of a job file; `is_found` says that nobody named the file, `label` how it was named.
     """
 
-    def __init__(self, path: Path, base: Path | None = None, *, is_found: bool = False) -> None:
+    def __init__(
+        self, path: Path, base: Path | None = None, *, is_found: bool = False, label: str = ""
+    ) -> None:
         self.name = _printable(str(path))
         self.base = base
         self.is_found = is_found
+        self.label = label
         text = self._text(path)
+        import tomllib  # noqa: PLC0415  (only where there is a file)
+
         try:
             self.tables: dict[str, Any] = tomllib.loads(text)
         except (ValueError, RecursionError) as error:
@@ -237,9 +305,9 @@ class _File:
 
     def _text(self, path: Path) -> str:
         try:
-            data = path.read_bytes()
+            data = read_whole(path, most=MOST_TOML)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read {self.name}: {_reason(error)}") from error
+            raise ConfigError(f"{self.label}cannot read {self.name}: {_reason(error)}") from error
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -254,7 +322,7 @@ class _File:
         return self.name
 
     def table(self, section: str) -> Mapping[str, Any]:
-        """A section, empty if it is absent."""
+        """Return a section, empty if it is absent."""
         table = self.tables.get(section, {})
         if not isinstance(table, Mapping):
             raise ConfigError(f"{self.place(section)}: {section}: expected a section [{section}]")
@@ -262,7 +330,7 @@ class _File:
 
 
 def _lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
-    """Where keys and sections stand: one per line, as people write them."""
+    """Map keys and sections to their lines: one per line, as people write them."""
     found: dict[tuple[str, ...], int] = {}
     section: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), 1):
@@ -280,7 +348,9 @@ def _lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _dotted(line: str) -> tuple[str, ...]:
-    """The key of one line of TOML as its parts; empty if the line has none."""
+    """Return the key of one line of TOML as its parts; empty if the line has none."""
+    import tomllib  # noqa: PLC0415
+
     try:
         table = tomllib.loads(line)
     except ValueError:
@@ -292,7 +362,7 @@ def _dotted(line: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _read_file(file: _File, command: Command) -> list[_Place]:
+def _read_file(file: _File, command: Command) -> list[_Layer]:
     """[common] and the section of `command`, later winning; every section is checked."""
     is_job = file.base is not None
     sections = ["common", *COMMANDS, "host", *(["job"] if is_job else [])]
@@ -311,11 +381,13 @@ def _expected_in(option: Option, command: Command) -> str:
     return f"expected in [{option.only}]" if option.only else f"expected in [common] or [{command}]"
 
 
-def _read_section(file: _File, section: str) -> _Place:
-    place = _Place()
+def _read_section(file: _File, section: str) -> _Layer:
+    place = _Layer()
     known = {key: option for key, option in OPTIONS.items() if "toml" in option.where}
-    for key, raw in file.table(section).items():
-        where = file.place(section, key)
+    for name, raw in file.table(section).items():
+        where, key = file.place(section, name), OLD_KEYS.get(name, name)
+        if key != name and key in file.table(section):
+            raise ConfigError(f"{where}: {name}: it is {key} by its old name, and {key} is given too")
         if key not in known:
             raise unknown_key(
                 key, (name for name, option in known.items() if option.only in {None, section}), where
@@ -325,15 +397,15 @@ def _read_section(file: _File, section: str) -> _Place:
         if file.is_found and key in NOT_FROM_FOUND_FILE:
             raise ConfigError(
                 f"{where}: {key}: it names code to run, and this file was found, not named",
-                hint=f"name the file with --config, or give --{key}",
+                hint=f"name the file with --config, or give --{key.replace('_', '-')}",
             )
         place.values[key] = _converted(known[key], raw, f"{where}: {key}", file.base)
         place.origins[key] = f"file {where}"
     return place
 
 
-def _read_hosts(file: _File) -> _Place:
-    place = _Place()
+def _read_hosts(file: _File) -> _Layer:
+    place = _Layer()
     hosts: dict[str, HostSettings] = {}
     for name, table in file.table("host").items():
 
@@ -343,18 +415,18 @@ def _read_hosts(file: _File) -> _Place:
         host, settings = host_settings(name, table, beginning)
         hosts[host] = settings
         for key in table:
-            place.origins[f"host.{_toml(host)}.{key}"] = f"file {file.place('host', name, key)}"
+            place.origins[f"host.{toml_value(host)}.{key}"] = f"file {file.place('host', name, key)}"
     if hosts:
         place.values["hosts"] = hosts
     return place
 
 
-def _read_job(file: _File) -> tuple[Command, tuple[str, ...], _Place]:
-    """The [job] section: its command, its URLs, and its inputs and output as settings."""
+def _read_job(file: _File) -> tuple[Command, tuple[str, ...], _Layer]:
+    """Return the [job] section: its command, its URLs, and its inputs and output as settings."""
     table = file.table("job")
     if not table:
         raise ConfigError(f"{file.place('job')}: expected a section [job] with a command")
-    place = _Place()
+    place = _Layer()
     for key, raw in table.items():
         where = file.place("job", key)
         if key in JOB_OPTIONS:
@@ -386,14 +458,34 @@ def describe(effective: Effective) -> list[tuple[str, str, str]]:
     ]
     for name, host in sorted(settings.hosts.items()):
         for key, option in HOST_OPTIONS.items():
-            dotted = f"host.{_toml(name)}.{key}"
+            dotted = f"host.{toml_value(name)}.{key}"
             if dotted in effective.origins:
                 rows.append((dotted, _shown(option, getattr(host, key)), effective.origins[dotted]))
     return rows
 
 
+def as_json(get: Effective, crawl: Effective) -> bytes:
+    """The settings as one JSON object: by section and key, each its `value` and its `origin`; secrets masked.
+
+    [common] has those of `get`; [crawl] what is different for a crawl.
+    """
+    import tomllib  # noqa: PLC0415
+
+    sections = {
+        name: {
+            key.removeprefix("host."): {
+                "value": next(iter(tomllib.loads(f"value = {shown}").values())) if shown else None,
+                "origin": origin,
+            }
+            for key, shown, origin in rows
+        }
+        for name, rows in _sections(get, crawl).items()
+    }
+    return msgspec.json.format(msgspec.json.encode(sections))
+
+
 def as_toml(get: Effective, crawl: Effective | None = None) -> str:
-    """The settings as a TOML file that reads back, the origin of each beside it as a comment.
+    """Return the settings as a TOML file that reads back, the origin of each beside it as a comment.
 
     [common] has those of `get`; [crawl] what is different for a crawl, as far as that is given.
     """
@@ -407,7 +499,7 @@ def as_toml(get: Effective, crawl: Effective | None = None) -> str:
 
 
 def _sections(get: Effective, crawl: Effective) -> dict[str, list[tuple[str, str, str]]]:
-    """The rows of `describe` by the section of a file where each would stand."""
+    """Return the rows of `describe` by the section of a file where each would stand."""
     sections: dict[str, list[tuple[str, str, str]]] = {"common": [], "get": [], "crawl": [], "host": []}
     of_crawl = {row[0]: row for row in describe(crawl)}
     for row in describe(get):
@@ -427,19 +519,19 @@ def _sections(get: Effective, crawl: Effective) -> dict[str, list[tuple[str, str
 
 
 def _shown(option: Option, value: Any) -> str:
-    plain = option.kind.plain(option.kind.masked(value))
-    return "" if plain is None else _toml(plain)
+    plain = option.kind.to_plain(option.kind.redacted(value))
+    return "" if plain is None else toml_value(plain)
 
 
-def _toml(plain: Plain | Sequence[Any]) -> str:
-    """A plain value as TOML 1.0 writes it."""
+def toml_value(plain: Plain | Sequence[Any]) -> str:
+    """Return a plain value as TOML 1.0 writes it."""
     if isinstance(plain, bool):
         return "true" if plain else "false"
     if isinstance(plain, str):
         return f'"{"".join(map(_escaped, plain))}"'
     if isinstance(plain, (int, float)):
         return repr(plain)
-    return f"[{', '.join(_toml(item) for item in plain or ())}]"
+    return f"[{', '.join(toml_value(item) for item in plain or ())}]"
 
 
 def _escaped(char: str) -> str:

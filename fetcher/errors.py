@@ -8,11 +8,11 @@
     ├── FetchFailed                     what `Result.raise_for_error` raises for a failed answer
     ├── ExchangeError (url, phase)
     │   ├── NameNotResolved  ConnectFailed  TlsRejected
-    │   ├── TimedOut  ConnectionLost  ProtocolBroken
+    │   ├── TimedOut  ConnectionLost  ProtocolBroken  PartialAnswer
     │   └── BodyTooLarge  BadEncoding
     ├── Refused (reason)                robots, scope, safety: an outcome, not a failure
     ├── RedirectFailed (reason)         a redirect that can't be followed
-    ├── ParseFailed  WorkerDied
+    ├── ParseFailed  WorkerDied  PieceMismatch
     └── StorageError                    frontier or store: stops the run
 
 Every class has a stable `slug`, which is the `error` of a record. An HTTP status is data, not an
@@ -21,7 +21,11 @@ exception. All are picklable.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import errno
+from typing import Any, Final, Literal
+
+# Numbers of an `OSError` that is the disk's, wherever it comes from, and no defect of ours.
+DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 Phase = Literal["name", "connect", "tls", "write", "header", "body", "total"]
 
@@ -78,9 +82,13 @@ class FetchFailed(FetcherError):
 
 
 class ExchangeError(FetcherError):
-    """One HTTP exchange failed. `phase` says where: name, connect, tls, write, header, body, total."""
+    """One HTTP exchange failed. `phase` says where: name, connect, tls, write, header, body, total.
+
+    `exhausted` says that this machine had no file descriptor left, which is no fault of the host.
+    """
 
     slug = "exchange-failed"
+    exhausted = False
 
     def __init__(self, message: str = "", *, url: str = "", phase: Phase = "connect") -> None:
         super().__init__(message)
@@ -101,11 +109,11 @@ class NameNotResolved(ExchangeError):
 class ConnectFailed(ExchangeError):
     """No connection could be made: refused, unreachable, or the proxy would not.
 
-    `exhausted` says that this machine had no file descriptor left, which is no fault of the host.
+    `temporary` is false if asking again can't help, as where a proxy wants other credentials.
     """
 
     slug = "connect-failed"
-    exhausted = False
+    temporary = True
 
 
 class TlsRejected(ExchangeError):
@@ -118,7 +126,7 @@ class TlsRejected(ExchangeError):
 
 
 class TimedOut(ExchangeError):
-    """A limit on connecting, the header, silence, speed or the whole hop was reached."""
+    """A limit was reached: on connecting, the header, the wait for bytes, the speed, or the whole hop."""
 
     slug = "timed-out"
 
@@ -130,9 +138,18 @@ class ConnectionLost(ExchangeError):
 
 
 class ProtocolBroken(ExchangeError):
-    """What came back is not HTTP, or breaks its framing (RFC 9112)."""
+    """An answer that is not HTTP, or breaks its framing (RFC 9112)."""
 
     slug = "protocol-broken"
+
+
+class PartialAnswer(ExchangeError):
+    """The answer holds a part, and not the one that was asked for, if one was (RFC 9110 §15.3.7)."""
+
+    slug = "partial-answer"
+
+    def __init__(self, message: str = "", *, url: str = "") -> None:
+        super().__init__(message, url=url, phase="body")
 
 
 class BodyTooLarge(ExchangeError):
@@ -152,6 +169,17 @@ class BadEncoding(ExchangeError):
 
     def __init__(self, message: str = "", *, url: str = "") -> None:
         super().__init__(message, url=url, phase="body")
+
+
+class PieceMismatch(FetcherError):
+    """Some pieces of a body do not meet their hashes. `is_mendable`: others do, and are kept.
+
+    `is_mixed` says that its bytes may have come from several servers.
+    """
+
+    slug = "checksum"
+    is_mendable = False
+    is_mixed = False
 
 
 class _Reasoned(FetcherError):
@@ -187,10 +215,22 @@ class WorkerDied(FetcherError):
 
 
 class StorageError(FetcherError):
-    """Frontier or store failed. `systemic` means that the whole run stops, not one URL."""
+    """Frontier or store failed. `systemic` means that the whole run stops, not one URL.
+
+    `exhausted` says that no more files could be opened at that moment.
+    """
 
     slug = "storage-failed"
+    exhausted = False
 
     def __init__(self, message: str = "", *, hint: str = "", systemic: bool = True) -> None:
         super().__init__(message, hint=hint)
         self.systemic = systemic
+
+
+def removed(path: object) -> StorageError:
+    """Return the error of a run whose file or folder at `path` was taken away."""
+    return StorageError(
+        f"{path} was removed while the run was writing it",
+        hint="the same command begins anew, with whatever is left of its folder",
+    )

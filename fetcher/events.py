@@ -1,41 +1,42 @@
-"""What observers are told. Events inform, never steer; they come in batches, not one per URL."""
+"""Events for observers: they inform, never steer, and come in batches, not one per URL."""
 
 from __future__ import annotations
 
 import msgspec
 
-from fetcher.model import Record
+from fetcher.model import Bottleneck, FinalCounts, Outcome, Record
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """Base of all events."""
 
 
-class Snapshot(msgspec.Struct, gc=False):
-    """How a run stands, for displays: sampled, never pushed. Rates are the observer's to compute."""
+class Snapshot(FinalCounts, frozen=True, kw_only=True, gc=False):
+    """State of a run for displays: sampled, never pushed. Rates are the observer's to compute."""
 
     listed: int = 0  # of this list so far, duplicates apart
     input_ended: bool = False
     pending: int = 0  # not final yet, claimed or not
     active: int = 0  # exchanges in flight
     waiting: int = 0  # claimed and waiting for a time
-    done: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    refused: int = 0
     duplicates: int = 0
     earlier: int = 0  # of this list, final before this session
     bytes: int = 0  # stored
-    wire_bytes: int = 0
+    wire_bytes: int = 0  # received, bodies that still grow included
     requests: int = 0
     elapsed_s: float = 0.0
-    errors: dict[str, int] = {}
-    left_out: dict[str, int] = {}  # by rules of a crawl, at its end
-    hosts: list[tuple[str, int, int, str]] = []  # busiest: host, active, queued, why it waits or ""
-
-    @property
-    def ended(self) -> int:
-        return self.done + self.unchanged + self.failed + self.refused
+    is_stopping: bool = False  # nothing more is started; what is in flight may end
+    is_paused: bool = False  # nothing more is started until somebody ends that
+    concurrency: int = 0  # exchanges that may be in flight at once
+    errors: dict[str, int] = msgspec.field(default_factory=dict)
+    hook_failures: int = 0  # of `on_done`
+    hooks_left: int = 0  # 1 if some are due
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)  # by rules of a crawl, at its end
+    # The busiest: host, active, queued, why it waits or "".
+    hosts: list[tuple[str, int, int, str]] = msgspec.field(default_factory=list)
+    # The largest bodies in flight: URL, bytes there, of how many.
+    growing: list[tuple[str, int, int | None]] = msgspec.field(default_factory=list)
+    bottleneck: Bottleneck | None = None  # what held the run back so far
 
 
 class RunStarted(Event, frozen=True, gc=False):
@@ -44,11 +45,20 @@ class RunStarted(Event, frozen=True, gc=False):
     left: int
 
 
-class Settled(Event, frozen=True, gc=False):
+class OutcomesSettled(Event, frozen=True, gc=False):
     """A batch of URLs ended and is safe; `lines` are the records as JSON, if they were encoded."""
 
     records: list[Record]
     lines: list[bytes]
+
+
+class ExchangesSettled(Event, frozen=True, gc=False):
+    """A batch of outcomes is safe, deferrals too, with the timings of their exchanges.
+
+    Only for observers that want it (`ports.Observer`).
+    """
+
+    outcomes: list[Outcome]
 
 
 class Retrying(Event, frozen=True, gc=False):
@@ -61,7 +71,7 @@ class Retrying(Event, frozen=True, gc=False):
     delay_s: float
 
 
-class HostHeld(Event, frozen=True, gc=False):
+class HostThrottled(Event, frozen=True, gc=False):
     """A host asked for time, or is slowed down."""
 
     host: str
@@ -70,7 +80,7 @@ class HostHeld(Event, frozen=True, gc=False):
     limit: int
 
 
-class Notice(Event, frozen=True, gc=False):
+class LogMessage(Event, frozen=True, gc=False):
     """Something a person should know once. `level` is info, warning or error."""
 
     level: str

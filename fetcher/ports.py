@@ -2,13 +2,16 @@
 
 An adapter imports layers 0 and 1 only. Every port has a contract suite under `tests/contract` that
 each implementation must pass, differences declared through traits.
+
+Over 400 lines, because all that the engine asks of the world is to be read in one place.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, runtime_checkable
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -16,39 +19,72 @@ from fetcher.errors import ParseFailed, Phase, StorageError
 from fetcher.events import Event
 from fetcher.model import (
     Added,
+    Bottleneck,
     Counts,
+    CrawlFindings,
     Entry,
-    Findings,
     Headers,
+    Holdup,
     Job,
     Link,
     Outcome,
+    Part,
     Record,
     Request,
     Response,
+    StoredPage,
 )
 
 
 class Traits(msgspec.Struct, frozen=True):
-    """What a backend can do. `most_exchanges` bounds concurrency; None is no bound of its own.
+    """Capabilities of a backend. `most_exchanges` bounds concurrency; None is no bound of its own.
 
-    `sees_fragments` says that it knows of bytes that make no whole header line, and of those that follow a
-    chunked body in its last packet.
+    `sees_fragments` says that it knows of bytes that make no whole header line. `descriptors_each` is how
+    many descriptors an exchange may need at once.
     """
 
     name: str
-    is_cancellable: bool = True
-    streams: bool = True
     http_versions: frozenset[str] = frozenset({"1.1"})
     most_exchanges: int | None = None
     sees_fragments: bool = True
+    descriptors_each: int = 1
+
+
+class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a run's connections: what the constructor of every backend takes.
+
+    `connect_timeout_s` is for making one connection; None is no limit. `user_agent` is told to proxies.
+    `family` is the one IP version to use, 4 or 6. `resolve` gives an address, without brackets, for a host in
+    lower case and a port, and DNS is not asked. `ca_file` replaces the system's trust store; `client_cert` is
+    a PEM file with certificate and key. `http` is the version to prefer on https, if there is a choice.
+    `concurrency` is how many exchanges there may be at once.
+    """
+
+    connect_timeout_s: float | None = 10.0
+    user_agent: str = "fetcher"
+    family: Literal[4, 6] | None = None
+    resolve: Mapping[tuple[str, int], str] = {}
+    ca_file: str | None = None
+    client_cert: str | None = None
+    insecure: bool = False
+    keepalive_s: float = 15.0
+    http: str = "auto"  # "1.1", "2" or "3"
+    concurrency: int = 64
+
+    @property
+    def address_family(self) -> socket.AddressFamily:
+        """`family` as the system's calls take it."""
+        return {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}[self.family]
 
 
 class BodyWriter(Protocol):
-    """Where a backend puts what it receives. The engine's `Body` is the one implementation."""
+    """Receiver of a body, fed by a backend. The engine's `Body` is the one implementation."""
 
-    def enter(self, phase: Phase) -> None:
+    def set_phase(self, phase: Phase) -> None:
         """Say what the exchange is busy with, for the limits on time: connect, then header."""
+
+    def connected(self, name_s: float, tls_s: float) -> None:
+        """Say what a new connection took: seconds for DNS, and for TLS. For timings, so at any moment."""
 
     def begin(self, response: Response) -> bool:
         """The final header is complete. True if the body is wanted.
@@ -61,6 +97,15 @@ class BodyWriter(Protocol):
 
         Raises `BodyTooLarge` or `BadEncoding`; the exchange is then to be abandoned.
         """
+
+    def room(self) -> memoryview | None:
+        """Give room for wire bytes to be received into, in order with what is fed; None: feed them.
+
+        It holds until the next call of any method, and is never empty unless `fill` asked for `drain`.
+        """
+
+    def fill(self, size: int) -> bool:
+        """So many bytes were received into `room`. As `feed`."""
 
     async def drain(self) -> None:
         """Wait until more can be taken: the disk, the byte budget or the bandwidth limit."""
@@ -87,15 +132,19 @@ class Backend(Protocol):
         """
         ...
 
+    def limit_connections(self, most: int) -> None:
+        """Have no more than `most` connections from now on, closing idle ones: descriptors are short."""
+
     async def aclose(self) -> None:
         """Close every connection. No exchange may be under way."""
 
 
 class Frontier(Protocol):
-    """What is to be fetched, and what became of it. One owner, one session at a time."""
+    """Storage of URLs to be fetched and of their outcomes. One owner, one session at a time."""
 
     is_durable: bool
     is_spent: bool  # `--max-pages` were claimed: what is pending stays so
+    notes: Sequence[str]  # for people, on what opening it has found
 
     async def open(self) -> Counts:
         """Begin a session: recover what was left, apply the session's mode."""
@@ -113,6 +162,10 @@ class Frontier(Protocol):
         """
         ...
 
+    async def name_file(self, job: Job) -> None:
+        """Give the file of a claimed job its `path`, by `hints`, for good; nothing where it has one."""
+        ...
+
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Store the outcomes, all or none. Jobs with a deferral stay claimed by this session.
 
@@ -120,41 +173,72 @@ class Frontier(Protocol):
         """
         ...
 
-    async def names_host(self, name: str, port: int | None) -> bool:
-        """Whether the user listed a URL on the host `name`, at `port` or at any."""
+    async def keep_parts(self, parts: Sequence[tuple[int, Part]]) -> None:
+        """Store how far the bodies of claimed jobs (by `Job.id`) have come, for a later session."""
+        ...
+
+    async def keep_bottleneck(self, bottleneck: Bottleneck) -> None:
+        """Store what holds this session back, in the place of what was stored of it before."""
+        ...
+
+    async def is_user_host(self, name: str, port: int | None) -> bool:
+        """Return True if the user listed a URL on the host `name`, at `port` or, if that is None, at any."""
         ...
 
     async def counts(self) -> Counts: ...
 
-    async def findings(self) -> Findings:
-        """What a crawl came to. Empty for a batch."""
+    async def findings(self) -> CrawlFindings:
+        """Return the findings of a crawl. Empty for a batch."""
         ...
 
     async def aclose(self, *, complete: bool) -> None:
         """End the session; `complete` says that nothing was left to do."""
 
 
-class Crew(Protocol):
-    """Whoever performs the exchanges of claimed jobs: tasks of this loop, or worker processes.
+class StoredPageFrontier(Protocol):
+    """A frontier that knows of stored pages whose parser did not run."""
 
-    Each job that it takes comes back as an outcome, by the `settle` of the run's ledger.
+    async def find_stored(self) -> int:
+        """Look for them. Returns how many there are."""
+        ...
+
+    async def next_stored(self, limit: int) -> list[StoredPage]:
+        """Return the next of those found."""
+        ...
+
+    async def settle_stored(self, outcomes: Sequence[Outcome]) -> int:
+        """Store what the parser gave, all or none; a record that has changed comes with its line.
+
+        Returns by how many links have raised the number of pending URLs.
+        """
+        ...
+
+    async def finish_stored(self) -> None:
+        """All of them have been parsed."""
+
+
+class ExchangePool(Protocol):
+    """Pool that performs the exchanges of claimed jobs: tasks of this loop, or worker processes.
+
+    Each job that it takes comes back as an outcome, through the outcome queue that it was made with; that is
+    flushed when nothing is in flight.
     """
 
     per_host: int  # how many of one host may be claimed and not settled
 
     @property
     def room(self) -> int:
-        """How many more jobs may be claimed now."""
+        """The number of jobs that may still be claimed now."""
         ...
 
     @property
     def is_hungry(self) -> bool:
-        """Whether it is worth claiming."""
+        """True while less than half of the window is filled, so that a claim is worth its transaction."""
         ...
 
     @property
     def is_busy(self) -> bool:
-        """Whether any job is in hand that is not an outcome yet."""
+        """True while any job is in hand that is not an outcome yet."""
         ...
 
     @property
@@ -167,20 +251,37 @@ class Crew(Protocol):
         """Jobs in hand that only time can make ready."""
         ...
 
+    @property
+    def growing_bytes(self) -> int:
+        """Wire bytes that the exchanges in flight have received so far."""
+        ...
+
     def busiest(self, most: int) -> list[tuple[str, int, int, str]]:
         """See `Snapshot.hosts`."""
         ...
 
-    def start(
-        self, tasks: asyncio.TaskGroup, *, on_idle: Callable[[], None], on_tick: Callable[[], None]
-    ) -> None:
-        """Begin, in `tasks`. `on_idle` is called when nothing is in flight, `on_tick` once a second or so."""
+    def growing(self, most: int) -> list[tuple[str, int, int | None]]:
+        """See `Snapshot.growing`."""
+        ...
 
-    def take(self, jobs: Sequence[Job]) -> None:
+    def holdups(self) -> Sequence[Holdup]:
+        """Return what has kept exchanges from starting so far, by cause and host."""
+        ...
+
+    def start(self, tasks: asyncio.TaskGroup, *, on_tick: Callable[[], None]) -> None:
+        """Begin, in `tasks`. `on_tick` is called once a second or so."""
+
+    def adjust(self, concurrency: int, *, is_paused: bool) -> None:
+        """Have no more than so many exchanges in flight; while paused, start none. Those in flight go on."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, each with a target."""
 
     def settled(self, batch: Sequence[Outcome]) -> None:
         """These outcomes are safe now."""
+
+    def abandon(self, number: int) -> None:
+        """Nobody wants the outcome of a job any more: its exchange may be ended."""
 
     async def finish(self) -> None:
         """There is no more work, and none in hand."""
@@ -189,7 +290,7 @@ class Crew(Protocol):
         """Let what is in flight end within the grace period; `at_once` cuts it short."""
 
     def cancel(self) -> None:
-        """Cancel every task of the crew; they end with their group."""
+        """Cancel every task of the pool; they end with their group."""
 
     async def aclose(self) -> None:
         """Nothing is left behind."""
@@ -199,55 +300,85 @@ class Body(Protocol):
     """A complete body: in memory or spooled to a part file."""
 
     length: int
-    sha256: str
+    sha256: str  # "" where it was not computed
+
+    def hash(self) -> tuple[str, str]:
+        """`sha256` and the record's `digest`, "" for none. In any thread: the hash may be left until now."""
 
     def data(self) -> bytes | None:
-        """The bytes, if they are in memory."""
+        """Return the bytes, if they are in memory."""
 
     def part(self) -> str | None:
-        """The path of the part file, if they were spooled."""
+        """Return the path of the part file, if they were spooled."""
+
+
+class ArchivableBody(Body, Protocol):
+    """A body as a store that keeps exchanges gets it."""
+
+    is_cut: bool  # an error's, of which no more was kept
+    wire: ArchivableBody | None  # the same with its content-coding on, where there is one
 
 
 class Store(Protocol):
-    """Where bodies go, a batch at a time; idempotent by key (the job's path)."""
+    """Storage of bodies, a batch at a time; idempotent by key (the job's path)."""
 
     keeps_files: bool
+    keeps_archives: bool  # bodies go to the ends of files, whose settled lengths the frontier keeps
+    keeps_exchanges: bool  # as an archive does; the engine collects them only if so
 
-    async def put(self, batch: Sequence[tuple[Job, Record, Body]]) -> list[str | StorageError | None]:
+    async def put(self, batch: Sequence[Outcome]) -> list[str | StorageError | None]:
         """For each, the path it is stored at (relative to the folder; None if not kept), or an error.
 
-        A path differs from the job's where a foreign file stood in its place. An error that is
-        `systemic` is raised, not returned.
+        Each outcome has a record and a complete `body`. A store that keeps exchanges also gets every other
+        outcome with `exchanges`: redirects, failures with or without the page that says why, deferrals (they
+        have no record, and more follows under the same `job.id`), and robots.txt (its text is in `robots`).
+        Bodies are decoded; what a redirect or a deferral came with is not kept. A batch may be put twice,
+        if the program is killed before it is settled.
+
+        A path differs from the job's where a foreign file stood in its place. A store that keeps archives
+        sets `archived` of each outcome that it put. An error that is `systemic` is raised, not returned.
+        Worker processes have a store each.
         """
         ...
 
-    def occupied(self, path: str) -> bool:
-        """Whether anything stands at `path`."""
+    def recover(self, lengths: Mapping[str, int]) -> None:
+        """Cut every archive back to its settled length. `lengths` is kept up to date while outcomes settle.
+
+        Called by the owner of the directory as it begins, never by a worker process. Raises `StorageError`.
+        """
+
+    def holds(self, url: str) -> bool:
+        """Return True if an earlier session has archived a body of `url`."""
         ...
 
-    def holds(self, path: str, length: int) -> bool:
-        """Whether a regular file of `length` bytes stands at `path`."""
+    def existing(self, paths: Collection[str]) -> Collection[str]:
+        """Return those of `paths` at which anything stands."""
+        ...
+
+    def has_file(self, path: str, length: int) -> bool:
+        """Return True if a regular file of `length` bytes stands at `path`."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 class Reading(msgspec.Struct, gc=False):
-    """What was read of one page. `links` is None where they were not looked for."""
+    """Links and data of one page. `links` is None where they were not looked for."""
 
     links: Sequence[Link] | None = None
     data: Sequence[bytes] = ()  # lines of JSON
+    notes: Sequence[str] = ()  # for people: damage that was passed over
     error: ParseFailed | None = None  # the links of the page itself are there all the same
 
 
 class Reader(Protocol):
-    """Reads pages: their links, and what the user's parser makes of them."""
+    """Reader of pages: their links, and the data of the user's parser."""
 
     most_at_once: int  # batches that may be under way
     batch: int  # pages in one, at most
 
     async def read(self, pages: Sequence[tuple[Job, Record, Headers, Body]]) -> list[Reading]:
-        """What each page holds, in their order. Never raises on a page, whatever it holds.
+        """Read links and data of pages, in their order. Never raises on a page, whatever it holds.
 
         Cancelling abandons the batch.
         """
@@ -267,7 +398,10 @@ class Source(Protocol):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Gets frozen events synchronously; one that raises is logged once and dropped."""
+    """Receiver of frozen events, called synchronously; one that raises is logged once and dropped.
+
+    One that sets `wants_exchanges` to True is told of `ExchangesSettled` too.
+    """
 
     def on_event(self, event: Event) -> None: ...
 

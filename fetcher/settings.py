@@ -2,22 +2,28 @@
 
 Invariant: a key stands in `OPTIONS` exactly when it is a field of `Settings` (`config` apart, which
 names a file of settings). A default is the field's, or the option's own for `crawl`; how a value is
-written, read, shown and hidden is the option's kind (`fetcher.kinds`).
+written, read, shown and hidden is the option's type (`fetcher.option_types`).
+
+Over 400 lines, because it is one table: an option is a field and a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from typing import Any, Final, Literal
 
 import msgspec
 
 from fetcher.errors import ConfigError
-from fetcher.kinds import Kind, as_text, optional
-from fetcher.kinds.request import (
+from fetcher.option_types import OptionType, as_text, optional
+from fetcher.option_types.command import COMMAND
+from fetcher.option_types.request import (
     DATA,
+    ENDPOINT,
     HEADERS,
+    LISTEN,
     METHOD,
     NAMES,
     PROXY,
@@ -26,8 +32,9 @@ from fetcher.kinds.request import (
     Header,
     host_key,
 )
-from fetcher.kinds.values import (
+from fetcher.option_types.values import (
     BACKEND,
+    COLUMN,
     DEADLINE,
     FLAG,
     FUNCTION,
@@ -37,6 +44,7 @@ from fetcher.kinds.values import (
     PATTERNS,
     RATE,
     SECONDS,
+    SHARD,
     SIZE,
     STATUSES,
     TEMPLATE,
@@ -56,7 +64,7 @@ RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs for one host; None is as for every host. `rate` is starts per second there."""
+    """Settings of one host that differ; None is as for every host. `rate` is starts per second there."""
 
     per_host: int | None = None
     delay: float | None = None
@@ -77,10 +85,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     input: tuple[str, ...] = ()
     input_format: str = "auto"
+    url_column: str = "url"
     output: str = "downloads"
+    state: str | None = None
     output_file: str | None = None
     name: str = "{host}/{path}"
+    server_names: bool = False
+    extension: bool = False
     store: str = "files"
+    digest: Literal["sha256", "blake3", "none"] = "sha256"
+    checksums: tuple[str, ...] = ()
+    link_check: bool = False
     overwrite: bool = False
     mtime: bool = False
     concurrency: int = 64
@@ -102,7 +117,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sitemaps: bool = False
     assets: bool = False
     ignore: frozenset[str] = frozenset()  # of "nofollow", "meta", "canonical"
+    convert_links: bool = False
     sort_query: bool = False
+    keep_session_ids: bool = False
     parser: str | Callable[..., Any] | None = (
         None  # "module:function"; in the library, the function itself too
     )
@@ -126,7 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = 10.0
     method: str = "GET"  # POST where there is data and no method was given
     data: bytes | None = None
-    header: tuple[Header, ...] = ()
+    headers: tuple[Header, ...] = ()
     user: str | None = None  # "user:password"
     user_agent: str | None = None  # None is this program's own
     proxy: str | None = None  # None: as the environment says; "": none at all
@@ -143,14 +160,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: dict[str, HostSettings] = {}  # by "name" or "name:port"
     refresh: bool = False
     retry_failed: bool = False
+    no_resume: bool = False
+    split: int = 1
+    split_size: int = 64 * 1024**2
     restart: bool = False
+    reparse: bool = False
     fsync: bool = False
+    on_done: str | Callable[..., Any] | None = None  # a command; in the library, a function
+    shard: tuple[int, int] | None = None  # index, and number of all
+    no_split_hosts: bool = False
     dry_run: bool = False
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     log_file: str | None = None
     log_format: str = "text"
+    notify: str | None = None
+    notify_always: bool = False
+    metrics: tuple[str, int] | None = None  # host and port
+    metrics_file: str | None = None
+    dashboard: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         return _masked_repr(self, OPTIONS)
@@ -158,7 +187,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _masked_repr(settings: Settings | HostSettings, options: Mapping[str, Option]) -> str:
     shown = [
-        f"{field.name}={options[field.name].kind.masked(value)!r}"
+        f"{field.name}={options[field.name].kind.redacted(value)!r}"
         for field in msgspec.structs.fields(settings)
         if (value := getattr(settings, field.name)) not in (field.default, {})
     ]
@@ -184,7 +213,7 @@ def deadline_seconds(value: Deadline, now: datetime) -> float:
 
 def _hosts(value: Any) -> dict[str, HostSettings]:
     if not isinstance(value, Mapping):
-        raise ValueError  # noqa: TRY004  the kinds' one way to say no
+        raise ValueError  # noqa: TRY004  the types' one way to say no
     return dict(
         (host_key(name), item) if isinstance(item, HostSettings) else host_settings(name, item)
         for name, item in value.items()
@@ -203,14 +232,14 @@ def host_settings(
     if not isinstance(values, Mapping):
         raise ConfigError(f"{place('')}{here}: expected a table of {', '.join(HOST_OPTIONS)}")
     found = {}
-    for key, value in values.items():
+    for key, value in with_new_keys(values).items():
         if key not in HOST_OPTIONS:
             raise unknown_key(key, HOST_OPTIONS, f"{place(str(key))}{here}")
         found[key] = convert(HOST_OPTIONS[key], value, f"{place(key)}{here}.{key}")
     return host, HostSettings(**found)
 
 
-HOSTS = Kind(expected="a mapping of host names to their settings", metavar="", parse=_hosts)
+HOSTS = OptionType(expected="a mapping of host names to their settings", metavar="", parse=_hosts)
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -220,7 +249,7 @@ class Option(msgspec.Struct, frozen=True):
     """One setting: its key, kind, heading and help, where it may stand, and what is different for `crawl`."""
 
     key: str
-    kind: Kind
+    kind: OptionType
     group: str
     help: str
     short: str | None = None
@@ -229,14 +258,15 @@ class Option(msgspec.Struct, frozen=True):
     where: frozenset[Place] = EVERYWHERE
     only: Command | None = None  # the one command that takes it
     crawl_default: Any = msgspec.UNSET  # where it is not the field's
+    flag_override: str | None = None
 
     @property
     def flag(self) -> str:
-        return "--" + self.key.replace("_", "-")
+        return self.flag_override or "--" + self.key.replace("_", "-")
 
     @property
     def flag_off(self) -> str:
-        """What turns a flag off: `--no-x`, and `--x` for `--no-x`."""
+        """The flag that turns a flag off: `--no-x`, and `--x` for `--no-x`."""
         name = self.flag.removeprefix("--")
         return f"--{name.removeprefix('no-')}" if name.startswith("no-") else f"--no-{name}"
 
@@ -257,18 +287,18 @@ class Option(msgspec.Struct, frozen=True):
         return self.kind is PATH or self.kind is PATHS
 
     def is_for(self, command: Command | None) -> bool:
-        """Whether `command` takes it; None is any."""
+        """Return True if `command` takes it; None is any."""
         return self.only is None or command is None or self.only == command
 
     def default_for(self, command: Command | None) -> str:
-        """The default as a person would write it; empty where it is off or not given.
+        """Return the default as a person would write it; empty where it is off or not given.
 
         Without a command, those of all: `8 (crawl: 4)`.
         """
         if self.shown is not None or self.is_flag or self.key == "config":
             return self.shown or ""
         of_get, of_crawl = (
-            as_text(self.kind.plain(getattr(d, self.key))) for d in (DEFAULTS, CRAWL_DEFAULTS)
+            as_text(self.kind.to_plain(getattr(d, self.key))) for d in (DEFAULTS, CRAWL_DEFAULTS)
         )
         if command is None and of_get != of_crawl:
             return f"{of_get} (crawl: {of_crawl})"
@@ -282,20 +312,31 @@ CRAWLING: Final = "Following links (crawl only)"
 PARSING: Final = "Parsing"
 REQUEST: Final = "Request"
 CONTINUING: Final = "Continuing"
+SHARDS: Final = "Many machines"
 REPORTING: Final = "Reporting"
-GROUPS: Final = (FILES, SPEED, CRAWLING, PARSING, LIMITS, REQUEST, CONTINUING, REPORTING)
+GROUPS: Final = (FILES, SPEED, CRAWLING, PARSING, LIMITS, REQUEST, CONTINUING, SHARDS, REPORTING)
 
 # fmt: off
 _TABLE = (
-    Option("input", PATHS, FILES, "URLs from a file: lines, JSONL or CSV; - is stdin; repeatable", "-i",
+    Option("input", PATHS, FILES, "URLs from a file: lines, JSON(L), CSV, Metalink; - is stdin; repeatable",
+           "-i", where=PROGRAM),
+    Option("input_format", choice("auto", "text", "jsonl", "csv", "metalink", "parquet"), FILES,
+           "format of the input files", where=PROGRAM),
+    Option("url_column", COLUMN, FILES, "the column that holds the URL, in a list with columns",
            where=PROGRAM),
-    Option("input_format", choice("auto", "text", "jsonl", "csv"), FILES, "format of the input files",
-           where=PROGRAM),
-    Option("output", PATH, FILES, "the run directory", "-o", "DIR", where=PROGRAM),
+    Option("output", PATH, FILES, "the run directory, or an object store (s3://BUCKET/PREFIX, gs://, az://)",
+           "-o", "DIR", where=PROGRAM),
+    Option("state", PATH, FILES, "where state and records are when the output is an object store",
+           metavar_override="DIR", shown="in the output"),
     Option("output_file", PATH, FILES, "one URL straight to a file; - is stdout", "-O", where=PROGRAM),
     Option("name", TEMPLATE, FILES,
            "names of files, from host path stem ext query sha256 index date and any input column"),
-    Option("store", choice("files", "none"), FILES, "keep bodies as files, or only fetch and record"),
+    Option("server_names", FLAG, FILES, "names from Content-Disposition, where the server gives one"),
+    Option("extension", FLAG, FILES, "complete the ending of a name, or {ext}, from the content type"),
+    Option("store", choice("files", "none", "warc", "parquet"), FILES, "what keeps the bodies"),
+    Option("digest", choice("sha256", "blake3", "none"), FILES, "what is computed over a body"),
+    Option("checksums", PATHS, FILES, "SHA256SUMS and the like, to be met by what they name; repeatable"),
+    Option("link_check", FLAG, FILES, "keep nothing, and report broken links by the page that holds them"),
     Option("overwrite", FLAG, FILES, "replace files that the state does not know"),
     Option("mtime", FLAG, FILES, "set a file's time from Last-Modified"),
 
@@ -304,6 +345,8 @@ _TABLE = (
     Option("delay", SECONDS, SPEED, "least seconds between two starts at one host"),
     Option("rate", optional(RATE), SPEED, "most starts per second (10/s, 300/m)"),
     Option("max_bandwidth", optional(SIZE), SPEED, "bytes per second for the whole run (500K, 10M)"),
+    Option("split", whole(1, 64), SPEED, "connections for one large body, where its server takes ranges"),
+    Option("split_size", SIZE, SPEED, "the size of a body from which --split is for it"),
     Option("backend", BACKEND, SPEED, "what performs the exchanges"),
     Option("processes", whole(1, 256), SPEED, "worker processes; every limit stays a total"),
     Option("http", choice("auto", "1.1", "2", "3"), SPEED, "HTTP version"),
@@ -324,9 +367,14 @@ _TABLE = (
     Option("sitemaps", FLAG, CRAWLING, "find pages in the sites' sitemaps too", only="crawl"),
     Option("assets", FLAG, CRAWLING, "fetch what pages are shown with: images, styles, scripts",
            only="crawl"),
+    Option("convert_links", FLAG, CRAWLING,
+           "once it has ended, let links of saved pages lead to saved files", only="crawl", where=PROGRAM),
     Option("ignore", words("nofollow", "meta", "canonical"), CRAWLING,
            "what pages say to crawlers that is not heeded: nofollow, meta, canonical", only="crawl"),
     Option("sort_query", FLAG, CRAWLING, "the order of a query's parameters does not tell pages apart",
+           only="crawl"),
+    Option("keep_session_ids", FLAG, CRAWLING,
+           "URLs that differ in a session id alone (;jsessionid=, PHPSESSID) are pages of their own",
            only="crawl"),
 
     Option("parser", FUNCTION, PARSING, "called with every page; what it returns is written to data.jsonl"),
@@ -342,7 +390,7 @@ _TABLE = (
     Option("max_wait", SECONDS, LIMITS, "longest that one URL waits for Retry-After in all"),
     Option("connect_timeout", TIMEOUT, LIMITS, "limit on connecting"),
     Option("header_timeout", TIMEOUT, LIMITS, "limit until the final header is complete"),
-    Option("read_timeout", TIMEOUT, LIMITS, "limit on silence"),
+    Option("read_timeout", TIMEOUT, LIMITS, "limit on the wait for the next bytes"),
     Option("timeout", optional(SECONDS), LIMITS, "limit on one hop in all; time in queues never counts",
            crawl_default=120.0),
     Option("min_speed", optional(SIZE), LIMITS, "a body with fewer bytes per second over 60 s is retried"),
@@ -356,7 +404,8 @@ _TABLE = (
 
     Option("method", METHOD, REQUEST, "request method", "-X", shown="GET, or POST with data"),
     Option("data", DATA, REQUEST, "request body; @FILE reads it from a file"),
-    Option("header", HEADERS, REQUEST, "a header for the listed hosts; repeatable", "-H"),
+    Option("headers", HEADERS, REQUEST, "a header for the listed hosts; repeatable", "-H",
+           flag_override="--header"),
     Option("user", USER, REQUEST, "credentials for the listed hosts", "-u"),
     Option("user_agent", TEXT, REQUEST, "the User-Agent header", shown="fetcher/VERSION"),
     Option("proxy", PROXY, REQUEST, "proxy; empty is none at all", shown="from the environment"),
@@ -374,8 +423,15 @@ _TABLE = (
 
     Option("refresh", FLAG, CONTINUING, "ask for the listed URLs again, conditionally"),
     Option("retry_failed", FLAG, CONTINUING, "put failed URLs back"),
+    Option("no_resume", FLAG, CONTINUING, "begin a body that was cut off anew"),
     Option("restart", FLAG, CONTINUING, "forget what happened to URLs; files stay"),
+    Option("reparse", FLAG, CONTINUING, "give stored pages to the parser again, without a request"),
     Option("fsync", FLAG, CONTINUING, "sync to the disk before a URL counts as done; slower"),
+
+    Option("on_done", COMMAND, REPORTING, "a command for each file that is there; {path} is the file"),
+    Option("shard", SHARD, SHARDS, "fetch this share of the hosts only, of N shares from 0 to N-1",
+           where=PROGRAM),
+    Option("no_split_hosts", FLAG, SHARDS, "never divide one host over shares", where=PROGRAM),
 
     Option("dry_run", FLAG, REPORTING, "read, check, name and count; fetch nothing", where=PROGRAM),
     Option("json", FLAG, REPORTING, "each final record on stdout as it happens", where=PROGRAM),
@@ -385,15 +441,52 @@ _TABLE = (
     Option("verbose", FLAG, REPORTING, "say more", "-v", where=PROGRAM),
     Option("log_file", PATH, REPORTING, "write a log to a file", where=PROGRAM),
     Option("log_format", choice("text", "json"), REPORTING, "format of the log", where=PROGRAM),
+    Option("notify", ENDPOINT, REPORTING, "post the summary there, as JSON, when the exit code is not 0",
+           where=PROGRAM),
+    Option("notify_always", FLAG, REPORTING, "post it when all is well, too", where=PROGRAM),
+    Option("dashboard", LISTEN, REPORTING, "a live page while it runs; its address is told", where=PROGRAM),
+    Option("metrics", LISTEN, REPORTING, "figures for Prometheus at /metrics while it runs", where=PROGRAM),
+    Option("metrics_file", PATH, REPORTING, "the same at the end, in a file for node_exporter",
+           where=PROGRAM),
 )
 # fmt: on
 
 OPTIONS: Final[dict[str, Option]] = {option.key: option for option in _TABLE}
 HOST_OPTIONS: Final[dict[str, Option]] = {
-    key: msgspec.structs.replace(OPTIONS[key.removesuffix("s")], key=key, crawl_default=msgspec.UNSET)
+    key: msgspec.structs.replace(OPTIONS[key], crawl_default=msgspec.UNSET)
     for key in ("per_host", "delay", "rate", "headers", "user")
 }
-EXCLUSIVE: Final = (("ipv4", "ipv6"), ("quiet", "verbose"))
+EXCLUSIVE: Final = (
+    ("ipv4", "ipv6"),
+    ("quiet", "verbose"),
+    ("retry_failed", "restart"),
+    ("refresh", "restart"),
+    ("reparse", "restart"),
+)
+_NEEDS_BODIES: Final = ("method", "data", "output_file", "checksums", "on_done")
+OLD_KEYS: Final = {"header": "headers"}  # names that a key had before, and still goes by
+SYNONYMS: Final = {  # names that other programs and libraries have for a setting
+    "allow_redirects": "max_redirects",
+    "auth": "user",
+    "ca_bundle": "ca_file",
+    "cacert": "ca_file",
+    "cert": "client_cert",
+    "cookie": "cookies",
+    "follow_redirects": "max_redirects",
+    "limit": "concurrency",
+    "max_concurrency": "concurrency",
+    "max_connections": "concurrency",
+    "max_retries": "retries",
+    "max_workers": "concurrency",
+    "no_verify": "insecure",
+    "proxies": "proxy",
+    "rate_limit": "rate",
+    "threads": "concurrency",
+    "tries": "retries",
+    "verify": "insecure",
+    "verify_ssl": "insecure",
+    "workers": "concurrency",
+}
 DEFAULTS: Final = Settings()
 _DIFFERENT_FOR_CRAWL: Final[dict[str, Any]] = {
     key: option.crawl_default for key, option in OPTIONS.items() if option.crawl_default is not msgspec.UNSET
@@ -411,15 +504,23 @@ def make(values: Mapping[str, Any]) -> Settings:
     """
     allowed = {key: option for key, option in OPTIONS.items() if "library" in option.where}
     found = {}
-    for key, value in values.items():
+    for key, value in with_new_keys(values).items():
         if key not in allowed:
             raise unknown_key(key, allowed)
         found[key] = convert(allowed[key], value)
     return build(found)
 
 
+def with_new_keys(values: Mapping[Any, Any], place: str = "") -> dict[Any, Any]:
+    """`values` with the names that keys have now. Raises `ConfigError` where both names are given."""
+    for old, new in OLD_KEYS.items():
+        if old in values and new in values:
+            raise ConfigError(f"{place}{old}: is {new} by its old name, and {new} is given too")
+    return {OLD_KEYS.get(key, key) if isinstance(key, str) else key: value for key, value in values.items()}
+
+
 def convert(option: Option, value: Any, label: str = "") -> Any:
-    """The typed value of `option`. Raises `ConfigError` naming `label`, or the key."""
+    """Return the typed value of `option`. Raises `ConfigError` naming `label`, or the key."""
     if value is None and getattr(DEFAULTS, option.key, None) is None:
         return None
     try:
@@ -427,28 +528,59 @@ def convert(option: Option, value: Any, label: str = "") -> Any:
     except ValueError:
         got = "the value given is not shown" if option.kind.is_secret else f"got {seen(value)}"
         kind = option.kind
-        raise ConfigError(f"{label or option.key}: expected {kind.expected}, {got}") from None
+        is_url = isinstance(value, str) and value.startswith(("http://", "https://"))
+        hint = "it takes a value, which stands before the URL" if is_url else ""
+        raise ConfigError(f"{label or option.key}: expected {kind.expected}, {got}", hint=hint) from None
 
 
-def build(typed: Mapping[str, Any], command: Command = "get") -> Settings:
-    """The settings of `command` from typed values, after the rules that concern several of them."""
+def build(
+    typed: Mapping[str, Any], command: Command = "get", *, place: Callable[[str], str] = str
+) -> Settings:
+    """Return the settings of `command` from typed values, after the rules that concern several of them.
+
+    `place` gives what messages call a key.
+    """
     for one, other in EXCLUSIVE:
         if typed.get(one) and typed.get(other):
-            raise ConfigError(f"{one}: cannot stand together with {other}")
+            raise ConfigError(f"{place(one)}: cannot stand together with {place(other)}")
     settings = Settings(**typed)
+    for store, module, extra in (("warc", "warcio", "warc"), ("parquet", "pyarrow", "table")):
+        if settings.store == store and find_spec(module) is None:
+            raise ConfigError(f"store: {store} needs a library", hint=f"pip install 'fetcher[{extra}]'")
+    if settings.digest == "blake3" and find_spec("blake3") is None:
+        raise ConfigError("digest: blake3 needs a library", hint="pip install 'fetcher[blake3]'")
+    if settings.reparse and settings.parser is None:
+        raise ConfigError(f"{place('reparse')}: there is no parser", hint="name it: --parser MODULE:FUNCTION")
+    if settings.link_check:
+        settings = _for_link_check(settings, typed, place)
+    if settings.convert_links and settings.store != "files":
+        message = f"{place('convert_links')}: there are no saved pages with {place('store')} {settings.store}"
+        raise ConfigError(message, hint="it is for --store files")
     if settings.data is not None and "method" not in typed:
         settings = msgspec.structs.replace(settings, method="POST")  # as in curl
     return crawl_defaults(settings, typed) if command == "crawl" else settings
 
 
+def _for_link_check(settings: Settings, typed: Mapping[str, Any], place: Callable[[str], str]) -> Settings:
+    """Return the settings of a link check, which keeps no body. Raises `ConfigError` for what needs one."""
+    for key in _NEEDS_BODIES:
+        if typed.get(key):
+            raise ConfigError(f"{place('link_check')}: cannot stand together with {place(key)}")
+    if typed.get("store", "none") != "none":
+        raise ConfigError(f"{place('link_check')}: nothing is kept", hint=f"leave {place('store')} away")
+    return msgspec.structs.replace(settings, store="none")
+
+
 def crawl_defaults(settings: Settings, given: Collection[str]) -> Settings:
     """`settings` for a crawl: what nobody chose (`given` are the keys) has the crawl's default."""
     different = {key: value for key, value in _DIFFERENT_FOR_CRAWL.items() if key not in given}
+    if settings.link_check and "assets" not in given:
+        different["assets"] = True
     return msgspec.structs.replace(settings, **different)
 
 
 def unknown_key(key: Any, known: Iterable[str], label: str = "", sort: str = "key") -> ConfigError:
-    """The error for a key that does not exist, with the closest one that does."""
+    """Return the error for a key that does not exist, with the closest one that does."""
     name = key if isinstance(key, str) and key.isidentifier() and key.isascii() else seen(key)
     close = closest(str(key), known)
     advice = f"; did you mean {close}?" if close else ""
@@ -456,14 +588,16 @@ def unknown_key(key: Any, known: Iterable[str], label: str = "", sort: str = "ke
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that was probably meant, if any."""
+    """Return the one of `known` that was probably meant, if any."""
     from difflib import get_close_matches  # noqa: PLC0415  only on the way to an error
 
-    return next(iter(get_close_matches(name[:100].lower().replace("-", "_"), list(known), 1)), None)
+    known, name = list(known), name[:100].lower().replace("-", "_")
+    synonym = SYNONYMS.get(name)
+    return synonym if synonym in known else next(iter(get_close_matches(name, known, 1)), None)
 
 
 def seen(value: Any) -> str:
-    """What was given, for a message: on one line, escaped, cut short."""
+    """Show a value in a message: on one line, escaped, cut short."""
     try:
         text = repr(value)
     except ValueError:  # an int with too many digits to print

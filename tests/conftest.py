@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from support.faultserver import FaultServer
+
+# On a busy machine an example may take as long as it likes; what hangs meets the limit of its test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+# A shell's background job ignores it, and so would every program that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`fetcher compare`: the laboratory of concurrency models."""
+"""`fetcher compare`: the same work on every concurrency model, side by side."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fetcher.lab.compare.figures import Comparison
+    from fetcher.lab.compare.results import Comparison, Measured, Trial
 
-URLS = "urls"
 _URLS_WHAT = "your own list (-i FILE) by every backend, each URL once"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class CompareCommand(click.Command):
-    """A command whose help lists the workloads, as the catalogue has them."""
+    """Command whose help lists the workloads, as their table has them."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from fetcher.lab.compare.catalogue import WORKLOADS
+        from fetcher.lab.compare.results import URLS
+        from fetcher.lab.compare.workloads import WORKLOADS
 
         with formatter.section("Workloads"):
             formatter.write_dl([*((one.name, one.what) for one in WORKLOADS.values()), (URLS, _URLS_WHAT)])
@@ -61,6 +61,7 @@ class CompareCommand(click.Command):
     metavar="FILE",
     help="draw it, timelines included: .svg or .png",
 )
+@click.option("--ignore-load", is_flag=True, help="draw it even while other programs keep the machine busy")
 @click.option("--json", "as_json", is_flag=True, help="the figures on stdout, one JSON object a workload")
 def command(
     workloads: tuple[str, ...],
@@ -71,6 +72,7 @@ def command(
     limit_s: float,
     inputs: tuple[str, ...],
     plot: Path | None,
+    ignore_load: bool,
     as_json: bool,
 ) -> int:
     """Run the same work on every concurrency model that can do it, and say what follows.
@@ -82,9 +84,11 @@ def command(
 
     chosen = _checked(workloads, size, wait_s, models, inputs)
     if plot is not None:
-        from fetcher.lab.compare.page import checked_suffix
+        from fetcher.lab.compare.pictures import checked_suffix
 
         checked_suffix(plot)
+        if not ignore_load:
+            _refuse_foreign_load(plot)
     progress = Progress(sys.stderr)
     done: list[Comparison] = []
     with _ended_by_signals():
@@ -107,10 +111,23 @@ def command(
 
                 click.echo(rendered(comparison))
     if plot is not None:
-        from fetcher.lab.compare.plot import draw
+        from fetcher.lab.compare.pictures import draw
 
+        if not ignore_load:
+            _refuse_foreign_load(plot, max(one.foreign_load for one in done))
         draw(done, plot)
     return 0 if all(row.is_equal and not row.failure for one in done for row in one.rows) else 1
+
+
+def _refuse_foreign_load(plot: Path, load: float | None = None) -> None:
+    """Raise `ConfigError` when others kept the machine busy, or do now: a picture would show them."""
+    from fetcher.errors import ConfigError
+    from fetcher.lab.compare.machine_load import foreign_load, is_busy, shown_load
+
+    load = foreign_load() if load is None else load
+    if is_busy(load):
+        hint = "wait until the machine is idle, or draw it all the same with --ignore-load"
+        raise ConfigError(f"cannot draw {plot}: {shown_load(load)}", hint=hint)
 
 
 def _checked(
@@ -120,8 +137,9 @@ def _checked(
     models: str | None,
     inputs: Sequence[str],
 ) -> dict[str, list[str]]:
-    """The chosen workloads, each with its models; no models is all."""
-    from fetcher.lab.compare.catalogue import WORKLOADS
+    """Return the chosen workloads, each with its models; no models is all."""
+    from fetcher.lab.compare.results import URLS
+    from fetcher.lab.compare.workloads import WORKLOADS
 
     names = list(dict.fromkeys(workloads)) or list(WORKLOADS)
     for name in names:
@@ -139,8 +157,9 @@ def _checked(
 
 
 def _models_of(names: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
-    from fetcher.lab.compare.catalogue import WORKLOADS
-    from fetcher.lab.compare.urls import BACKENDS
+    from fetcher.lab.compare.compare_urls import BACKENDS
+    from fetcher.lab.compare.results import URLS
+    from fetcher.lab.compare.workloads import WORKLOADS
 
     able = {name: list(BACKENDS) if name == URLS else WORKLOADS[name].models for name in names}
     for model in wanted:
@@ -163,19 +182,20 @@ def _comparisons(
     draws: bool,
 ) -> Iterator[Comparison]:
     """Each comparison when it is ready. Leaving early ends what runs."""
-    from fetcher.lab.compare.bench import Bench
-    from fetcher.lab.compare.catalogue import WORKLOADS
-    from fetcher.lab.compare.conduct import compare
+    from fetcher.lab.compare.child_runner import ChildRunner
+    from fetcher.lab.compare.results import URLS
+    from fetcher.lab.compare.runner import compare
+    from fetcher.lab.compare.workloads import WORKLOADS
 
-    with Bench(limit_s) as bench:
+    with ChildRunner(limit_s) as children:
         for name, models in chosen.items():
             progress.begins(name)
             if name == URLS:
-                yield _compare_urls(inputs, models, size, progress.says)
+                yield _compare_urls(inputs, models, size, children.measure, progress.says)
                 continue
             yield compare(
                 WORKLOADS[name],
-                bench,
+                children,
                 rounds=rounds,
                 size=size,
                 wait_s=wait_s,
@@ -186,12 +206,16 @@ def _comparisons(
 
 
 def _compare_urls(
-    inputs: Sequence[str], models: Sequence[str], size: int | None, say: Callable[[str], None]
+    inputs: Sequence[str],
+    models: Sequence[str],
+    size: int | None,
+    measure: Callable[[Trial], Measured],
+    say: Callable[[str], None],
 ) -> Comparison:
     import asyncio
 
-    from fetcher.lab.compare.urls import MOST_URLS, compare_urls
-    from fetcher.sources.files import FileSource
+    from fetcher.lab.compare.compare_urls import MOST_URLS, compare_urls
+    from fetcher.sources.file_source import FileSource
 
     async def read() -> list[str]:
         found: list[str] = []
@@ -208,11 +232,11 @@ def _compare_urls(
         return found
 
     limit = MOST_URLS if size is None else size
-    return compare_urls(asyncio.run(read()), limit=limit, backends=models, say=say)
+    return compare_urls(asyncio.run(read()), measure, limit=limit, backends=models, say=say)
 
 
 class Progress:
-    """What is being done, on standard error: a line that is written over, or one for each workload."""
+    """Progress on standard error: a line that is written over, or one for each workload."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

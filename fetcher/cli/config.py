@@ -13,8 +13,9 @@ from fetcher.settings import OPTIONS
 
 
 @click.command("config", cls=SettingsCommand, epilog="Example: fetcher config --concurrency 16")
-@settings_options()
-def command(**params: Any) -> int:
+@settings_options(without=("json",))
+@click.option("--json", "as_json", is_flag=True, help="the same as one JSON object on stdout")
+def command(as_json: bool, **params: Any) -> int:
     """Show what a run would use here: defaults, fetcher.toml, environment, options.
 
     The output is TOML, each value with its origin; passwords are masked. What is different for a crawl
@@ -27,5 +28,8 @@ def command(**params: Any) -> int:
     found = config.find(Path())
     get = config.load("get", flags=of_get, environ=os.environ, found=found)
     crawl = config.load("crawl", flags=flags, environ=os.environ, found=found)
+    if as_json:
+        click.echo(config.as_json(get, crawl))
+        return 0
     click.echo(config.as_toml(get, crawl), nl=False)
     return 0

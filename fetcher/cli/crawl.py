@@ -24,7 +24,8 @@ def command(seeds: tuple[str, ...], **params: Any) -> int:
     The same command in the same place continues where it was interrupted.
     """
     from fetcher import config
-    from fetcher.cli.batch import run_batch
+    from fetcher.cli.download import run_download_command
+    from fetcher.native import argument_text
 
     effective = config.load("crawl", flags=given(params), environ=os.environ, found=config.find(Path()))
-    return run_batch(effective.settings, seeds, command="crawl")
+    return run_download_command(effective, [argument_text(url) for url in seeds], command="crawl")

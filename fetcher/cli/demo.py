@@ -17,15 +17,15 @@ def command(directory: Path) -> int:
     Some of its pages are slow, some fail once, one is missing, one is a redirect: so the summaries have
     something to say. The site stops with the command.
     """
-    from fetcher.compose import run_loop
+    from fetcher.wiring import run_loop
 
     return run_loop(_demo(directory))
 
 
 async def _demo(directory: Path) -> int:
-    from fetcher.api import Download
-    from fetcher.cli.session import conduct
-    from fetcher.lab.site import DemoSite
+    from fetcher.cli.runner import run_with_signals
+    from fetcher.demo_site.site import DemoSite
+    from fetcher.download import Download
     from fetcher.settings import build
     from fetcher.sources.iterables import IterableSource
 
@@ -36,14 +36,14 @@ async def _demo(directory: Path) -> int:
         urls = site.urls()
         _say(f"a site of {len(urls)} URLs is at {site.url} while this runs; first, all of them as a list\n")
         listing = Download(build({**common, "output": str(directory)}))
-        code = await conduct(
+        code = await run_with_signals(
             listing, [IterableSource(urls, batch=64)], f"fetcher demo → {directory}", None, None
         )
         if code != 1:  # the missing page
             return code
         _say("\nand now from its home page alone, by following links\n")
         crawl = Download(build({**common, "output": str(crawled)}, "crawl"), command="crawl")
-        code = await conduct(
+        code = await run_with_signals(
             crawl, [IterableSource([site.url], batch=1)], f"fetcher demo → {crawled}", None, None
         )
     _say(

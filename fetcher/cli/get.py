@@ -24,7 +24,8 @@ def command(urls: tuple[str, ...], **params: Any) -> int:
     The same command in the same place continues where it was interrupted.
     """
     from fetcher import config
-    from fetcher.cli.batch import run_batch
+    from fetcher.cli.download import run_download_command
+    from fetcher.native import argument_text
 
     effective = config.load("get", flags=given(params), environ=os.environ, found=config.find(Path()))
-    return run_batch(effective.settings, urls, command="get")
+    return run_download_command(effective, [argument_text(url) for url in urls], command="get")

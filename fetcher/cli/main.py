@@ -6,18 +6,22 @@ was not is a defect, exit 70, with the trace in a file.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import errno
+import io
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
 from fetcher import __version__
-from fetcher.errors import ConfigError, DirectoryInUse, FetcherError, StorageError
+from fetcher.cli.exit_codes import DEFECT, STORAGE, USAGE, code_of
+from fetcher.errors import DISK_FAULTS, ConfigError, FetcherError
+from fetcher.open_files import EXHAUSTED
 
 COMMANDS = {
     "get": "download a batch of URLs",
@@ -25,17 +29,22 @@ COMMANDS = {
     "compare": "the same work on every concurrency model, side by side",
     "run": "run the job that a TOML file describes",
     "status": "what a run directory holds",
+    "why": "everything that happened to one URL",
+    "report": "one HTML file that shows how a run went and what held it back",
+    "verify": "check a run directory: files, records and state against each other",
+    "export": "records, bodies or parsed data as Parquet, Arrow, CSV or SQLite",
+    "diff": "what changed between two run directories, or two generations of one",
+    "rehearse": "your options and parser against a site that misbehaves, killed at random moments",
+    "doctor": "what works on this machine and what does not, and why",
+    "completion": "the shell's completion script",
     "config": "the effective settings and where each came from",
     "demo": "a first look: download a small site from the loopback",
 }
 REPORT_TO = "the project's issue tracker"
 
-USAGE, IN_USE, STORAGE, DEFECT = 2, 3, 5, 70
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-
 
 class ReaderGone(Exception):
-    """Whoever read our output has gone. A broken pipe by its own name is click's, which makes it exit 1."""
+    """The reader of our output has gone. A broken pipe by its own name is click's, which makes it exit 1."""
 
 
 class Commands(click.Group):
@@ -49,6 +58,16 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"fetcher.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from fetcher.cli.hints import command_hint
+
+            word, *rest = args
+            raise ConfigError(f"there is no command {word}", hint=command_hint(word, rest, COMMANDS))
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -83,8 +102,26 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+# Our own marks; other characters are escaped.
+_MARKS = {"…": "...", "→": "->", "·": "-", "×": "x", "µ": "u", "─": "-", "━": "=", "╸": "-", "›": ">"}
+
+
+def _in_place_of(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Text that the terminal has no characters for: our own marks in ASCII, the rest escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    failed = error.object[error.start : error.end]
+    spelled = "".join(
+        _MARKS.get(char) or char.encode("ascii", "backslashreplace").decode() for char in failed
+    )
+    return spelled, error.end
+
+
 def _open_streams() -> None:
-    """Put the null device where the caller closed a stream: else the next file or socket takes its place."""
+    """Make the streams take any text, whatever the locale says.
+
+    Where the caller closed one, the null device stands: else the next file or socket would take its place.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -92,6 +129,10 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, and those below are open
             if number:
                 setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115  (a descriptor)
+    codecs.register_error("fetcher", _in_place_of)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="fetcher")
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -103,23 +144,20 @@ def _run(arguments: list[str] | None) -> int:
     except click.Abort:
         return 128 + signal.SIGINT
     except click.UsageError as error:
-        return _usage(error)
+        return _usage(error, sys.argv[1:] if arguments is None else arguments)
     except click.ClickException as error:
         return _say(error.format_message(), "", USAGE)
-    except ConfigError as error:
-        return _say(error.message, error.hint, USAGE)
-    except DirectoryInUse as error:
-        return _say(error.message, error.hint, IN_USE)
-    except StorageError as error:
-        return _say(error.message, error.hint, STORAGE)
     except FetcherError as error:
-        return _say(error.message, error.hint, 1)
+        return _say(error.message, error.hint, code_of(error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (BrokenPipeError, ReaderGone):
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno in EXHAUSTED:
+            hint = "raise the limit on open files (ulimit -n), or close other programs"
+            return _say(f"cannot go on: {error.strerror}", hint, STORAGE)
+        if error.errno not in DISK_FAULTS:
             return _defect(error)
         return _say(f"cannot write the output: {error.strerror}", "", STORAGE)
     except Exception as error:  # noqa: BLE001  (whatever it is, the user gets a line and not a trace)
@@ -127,21 +165,37 @@ def _run(arguments: list[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: click.UsageError) -> int:
+def _usage(error: click.UsageError, arguments: Sequence[str]) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return USAGE
     name = error.ctx.command_path if error.ctx is not None else "fetcher"
+    if name == "fetcher" and arguments[:1] and arguments[0] in COMMANDS:
+        name = f"fetcher {arguments[0]}"  # of an option without its value, click tells no command
+    if isinstance(error, click.NoSuchOption):
+        from fetcher.cli.hints import option_hint, whole_option
+
+        option = error.option_name
+        own = [
+            o for p in (error.ctx.command.params if error.ctx else ()) for o in (*p.opts, *p.secondary_opts)
+        ]
+        hint = option_hint(option, name, arguments, own)
+        return _say(f"there is no option {whole_option(option, arguments)}", hint, USAGE)
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.ctx is not None:
+        return _say(f"expected {error.param.make_metavar(error.ctx)}", f"see {name} --help", USAGE)
+    if isinstance(error, click.BadOptionUsage):
+        fault = "expected a value after it" if "requires an argument" in error.message else "takes no value"
+        return _say(f"{error.option_name}: {fault}", f"see {name} --help", USAGE)
     return _say(error.format_message(), f"see {name} --help", USAGE)
 
 
 def _say(message: str, hint: str, code: int) -> int:
-    from fetcher.policy.text import mask, visible
+    from fetcher.policy.redaction import escape_controls, mask
 
     with contextlib.suppress(OSError):  # whoever can't be told is told by the code
-        print(f"fetcher: {visible(mask(message))}", file=sys.stderr)
+        print(f"fetcher: {escape_controls(mask(message))}", file=sys.stderr)
         if hint:
-            print(f"  {visible(mask(hint))}", file=sys.stderr)
+            print(f"  {escape_controls(mask(hint))}", file=sys.stderr)
     return code
 
 
@@ -149,7 +203,7 @@ def _defect(error: Exception) -> int:
     import tempfile
     import traceback
 
-    from fetcher.policy.text import mask
+    from fetcher.policy.redaction import mask
 
     trace = mask(traceback.format_exc())
     what = traceback.format_exception_only(error)[-1].strip()

@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from fetcher.errors import ConfigError
+from fetcher.option_types.values import BACKEND
 from fetcher.settings import GROUPS, OPTIONS, Command, Option
 
 F = TypeVar("F", bound="Callable[..., Any] | click.Command")
@@ -33,6 +36,14 @@ class SettingOption(click.Option):
         )
         self.setting = setting
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002
+        """Return the choices that begin so, or leave files and folders to the shell."""
+        if self.setting.is_path:
+            return [CompletionItem(incomplete, type="dir" if self.setting.metavar == "DIR" else "file")]
+        before, comma, word = incomplete.rpartition(",")
+        choices = _backends() if self.setting.kind is BACKEND else self.setting.kind.choices
+        return [CompletionItem(before + comma + choice) for choice in choices if choice.startswith(word)]
+
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         if super().get_help_record(ctx) is None:  # hidden
             return None
@@ -42,6 +53,14 @@ class SettingOption(click.Option):
 
 class SettingsCommand(click.Command):
     """A command whose help lists the settings under their headings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from fetcher.cli.hints import misread
+
+        settings = [param.setting for param in self.params if isinstance(param, SettingOption)]
+        if not ctx.resilient_parsing and (found := misread(args, settings)) is not None:
+            raise ConfigError(found[0], hint=found[1])
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         headings: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Options")}
@@ -56,6 +75,12 @@ class SettingsCommand(click.Command):
                     formatter.write_dl(records, col_max=32)
 
 
+def _backends() -> tuple[str, ...]:
+    from fetcher.wiring import BACKENDS
+
+    return tuple(BACKENDS)
+
+
 def settings_options(
     command: Command | None = None,
     *,
@@ -63,7 +88,7 @@ def settings_options(
     without: Collection[str] = (),
     hidden: Collection[str] = (),
 ) -> Callable[[F], F]:
-    """A decorator that adds the settings of `groups`, but those `without`, to a click command.
+    """Return a decorator that adds the settings of `groups`, but those `without`, to a click command.
 
     Only those that `command` takes, with its defaults; without one, those of all commands. `hidden` ones
     are understood, and no help lists them.
@@ -90,7 +115,7 @@ def settings_options(
 
 
 def given(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among a command's parameters that stood on the command line, for `config.load`."""
+    """Return the settings among a command's parameters that stood on the command line, for `config.load`."""
     return {
         key: value for key, value in params.items() if key in OPTIONS and value is not None and value != ()
     }

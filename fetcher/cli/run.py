@@ -20,7 +20,7 @@ def command(job: Path, **params: Any) -> int:
     Paths in the file are relative to it. No fetcher.toml is read.
     """
     from fetcher import config
-    from fetcher.cli.batch import run_batch
+    from fetcher.cli.download import run_download_command
 
     loaded = config.load_job(job, flags=given(params), environ=os.environ)
-    return run_batch(loaded.effective.settings, loaded.urls, command=loaded.command)
+    return run_download_command(loaded.effective, loaded.urls, command=loaded.command, is_typed=False)

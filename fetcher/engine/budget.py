@@ -1,4 +1,4 @@
-"""What the whole run shares: the bytes that bodies may hold in memory, and the bandwidth.
+"""The budgets of a whole run: the bytes that bodies may hold in memory, and the bandwidth.
 
 Both only count. `ByteBudget` never refuses: a body takes what arrived, and whoever would start more
 work waits while the budget is spent. Invariant: while somebody waits and there is room, the first in
@@ -31,11 +31,11 @@ class ByteBudget:
     def is_spent(self) -> bool:
         return self.used >= self.limit
 
-    def take(self, n: int) -> None:
+    def reserve(self, n: int) -> None:
         """Charge `n` bytes. Whoever does gives them back, once."""
         self.used += n
 
-    def give(self, n: int) -> None:
+    def release(self, n: int) -> None:
         self.used -= n
         if self._waiters and self.used < self.limit:
             self._waiters[0].set()
@@ -68,7 +68,11 @@ class Bandwidth:
         self._clock = clock
         self._free_at = -math.inf  # loop time when the line has carried all that was charged
 
-    def charge(self, n: int) -> float:
+    def is_spent(self, now: float) -> bool:
+        """Return True while the line has more to carry than it could by `now`."""
+        return self._free_at > now
+
+    def account(self, n: int) -> float:
         """Count `n` bytes; return the seconds to wait before more is read, ordinarily 0."""
         now = self._clock.now()
         self._free_at = max(self._free_at, now - BURST_S) + n / self.bytes_per_s

@@ -7,13 +7,18 @@ many steps it makes before it lets others run.
 Invariants: a coding gets its input in small pieces, so that the rests which the libraries copy at
 each call stay small; no input raises anything but `BadEncoding`; and what was given out is a whole
 body only once `finish` returned.
+
+Text after the end of a coding that checks itself (gzip, zstd, zlib's deflate) is passed over, as browsers do:
+caches and hosters append such. It is no more than `TRAILING` bytes without control characters, so it
+is neither the rest of a page that was packed in part nor another member, which is damaged.
 """
 
 from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from fetcher.errors import BadEncoding
@@ -21,21 +26,26 @@ from fetcher.errors import BadEncoding
 STEP = 262_144  # the most that one step gives out
 PIECE = 16_384  # what a coding gets at once
 MEMBERS = 64  # the most gzip members or zstd frames begun in one step: even an empty one costs time
+TRAILING = 8192  # bytes of text after the end
 RATIO = 250
 RATIO_FLOOR = 32 * 1024 * 1024  # an expansion to less than this harms nobody
 ZSTD_WINDOW_LOG = 23  # 8 MiB, the most that a decoder need support (RFC 9659 §3)
+
+_TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\t\n\f\r"})
 
 
 class Decoder:
     """Undoes `codings`, in the order given, on a body that comes in pieces of any size.
 
     `is_pending` says that `step` has more to do with what was fed; feed again only when it is false.
+    `has_passed_over` says, once finished, that text stood after an end.
     """
 
-    __slots__ = ("_codings", "_input", "_offset", "_wire_bytes", "is_pending")
+    __slots__ = ("_codings", "_input", "_offset", "_wire_bytes", "has_passed_over", "is_pending")
 
     def __init__(self, codings: Sequence[str]) -> None:
         self._codings = [_CODINGS[name]() for name in codings]
+        self.has_passed_over = False
         self._input = b""
         self._offset = 0
         self._wire_bytes = 0
@@ -61,8 +71,8 @@ class Decoder:
                 self.is_pending = True
         return output
 
-    def finish(self) -> None:
-        """Demand that every coding reached its end. An empty body has none to reach.
+    def finish(self) -> bytes:
+        """Demand that every coding reached its end, and give what is left. An empty body has no end.
 
         Raises:
             BadEncoding: the body was cut short.
@@ -72,6 +82,13 @@ class Decoder:
                 error = BadEncoding(f"the {coding.name} body is cut short")
                 error.is_truncated = True
                 raise error
+            if coding.passed_over:
+                self.has_passed_over = True
+        return self._codings[-1].left()
+
+    def may_expand(self) -> bool:
+        """Tell whether there may be more than came: not of a packed file, even if it was packed once more."""
+        return any(type(coding) is not _Second for coding in self._codings)
 
     def _pull(self, index: int, limit: int) -> bytes:
         coding = self._codings[index]
@@ -104,9 +121,10 @@ class _Coding:
 
     `is_open`: it began and has not reached its end. `is_pending`: more can come of what it took, by
     `decode(b"")`; only when it is false may it get new input. `error` is what its library raises.
+    `passed_over` counts the bytes of text after its end.
     """
 
-    __slots__ = ("given", "is_open", "is_pending")
+    __slots__ = ("given", "is_open", "is_pending", "passed_over")
 
     name = ""
     error: type[Exception] = zlib.error
@@ -115,13 +133,26 @@ class _Coding:
         self.given = 0
         self.is_open = False
         self.is_pending = False
+        self.passed_over = 0
 
     def decode(self, data: bytes, limit: int) -> bytes:
         raise NotImplementedError
 
+    def left(self) -> bytes:
+        """Give what is left at the end of the body."""
+        return b""
+
+    def _pass_over(self, data: bytes) -> None:
+        """Take what stands after the end: zeros (tapes, block devices), then text."""
+        if not self.passed_over:
+            data = data.lstrip(b"\0")
+        self.passed_over += len(data)
+        if self.passed_over > TRAILING or data.translate(None, _TEXT):
+            raise BadEncoding(f"other bytes follow the end of the {self.name} body")
+
 
 class _Member(Protocol):
-    """What zlib and zstd share."""
+    """Base of the decoders by zlib and zstd."""
 
     eof: bool
     unused_data: bytes
@@ -144,7 +175,8 @@ class _Members(_Coding):
         output = b""
         for _ in range(MEMBERS):
             if not self.is_open:
-                data = self._skip_padding(data)
+                if self._member is not None:
+                    data = self._after_member(data)
                 if not data:
                     break
                 self._member = self._begin()
@@ -162,8 +194,18 @@ class _Members(_Coding):
         self.is_pending = bool(data)
         return output
 
-    def _skip_padding(self, data: bytes) -> bytes:
-        return data
+    def _after_member(self, data: bytes) -> bytes:
+        """The beginning of another member, or nothing: then what came was passed over."""
+        if not self.passed_over:
+            data = data.lstrip(b"\0")
+            if self._begins(data[:1]):
+                return data
+        self._pass_over(data)
+        return b""
+
+    def _begins(self, first: bytes) -> bool:
+        """Tell whether a member can begin so."""
+        raise NotImplementedError
 
     def _begin(self) -> Any:
         raise NotImplementedError
@@ -181,9 +223,8 @@ class _Gzip(_Members):
     def _begin(self) -> Any:
         return zlib.decompressobj(wbits=31)  # the header and the checksum of gzip
 
-    def _skip_padding(self, data: bytes) -> bytes:
-        # Zeros may follow a member (tapes, block devices); anything else must be another member.
-        return data if self._member is None else data.lstrip(b"\0")
+    def _begins(self, first: bytes) -> bool:
+        return first == b"\x1f"
 
     def _pause(self, output: bytes, limit: int) -> None:
         self._rest = self._member.unconsumed_tail
@@ -208,6 +249,9 @@ class _Zstd(_Members):
         window = self._library.DecompressionParameter.window_log_max
         return self._library.ZstdDecompressor(options={window: ZSTD_WINDOW_LOG})
 
+    def _begins(self, first: bytes) -> bool:
+        return first == b"\x28" or b"\x50" <= first <= b"\x5f"  # a frame, or one to be skipped
+
     def _pause(self, output: bytes, limit: int) -> None:  # noqa: ARG002  the library keeps count
         self._rest = b""
         self.is_pending = not self._member.needs_input
@@ -216,13 +260,14 @@ class _Zstd(_Members):
 class _Deflate(_Coding):
     """zlib's format as RFC 9110 §8.4.1.2 has it, or the bare DEFLATE that some servers send."""
 
-    __slots__ = ("_inflater", "_rest")
+    __slots__ = ("_inflater", "_is_checked", "_rest")
 
     name = "deflate"
 
     def __init__(self) -> None:
         super().__init__()
         self._inflater: Any = None
+        self._is_checked = False
         self._rest = b""
 
     def decode(self, data: bytes, limit: int) -> bytes:
@@ -232,14 +277,23 @@ class _Deflate(_Coding):
             if len(data) < 2:  # the header is two bytes
                 self._rest = data
                 return b""
-            self._inflater = zlib.decompressobj(wbits=15 if _has_zlib_header(data) else -15)
+            self._is_checked = _has_zlib_header(data)
+            self._inflater = zlib.decompressobj(wbits=15 if self._is_checked else -15)
+        elif self._inflater.eof:
+            self._pass_over(data)
+            return b""
         output: bytes = self._inflater.decompress(data, limit)
         self._rest = self._inflater.unconsumed_tail
         self.is_open = not self._inflater.eof
         if self._inflater.unused_data:
-            raise zlib.error("bytes after its end")
+            self._pass_over(self._inflater.unused_data)
         self.is_pending = self.is_open and (bool(self._rest) or len(output) >= limit)
         return output
+
+    def _pass_over(self, data: bytes) -> None:
+        if not self._is_checked:  # any text may look like a short body
+            raise BadEncoding("other bytes follow the end of the deflate body")
+        super()._pass_over(data)
 
 
 def _has_zlib_header(data: bytes) -> bool:
@@ -270,9 +324,69 @@ class _Brotli(_Coding):
         return output
 
 
-_CODINGS: dict[str, type[_Coding]] = {
+class _Second(_Coding):
+    """A coding that repeats the file's type: removed if what it holds begins as it does, else left on.
+
+    What came is held until that shows, `PIECE` bytes at most: then the body is taken as it was sent.
+    """
+
+    __slots__ = ("_coding", "_head", "_held", "_is_decided", "_is_removed", "_look", "error", "name")
+
+    def __init__(self, coding: type[_Coding]) -> None:
+        super().__init__()
+        self.name = coding.name
+        self._coding = coding()
+        self._look: _Coding = coding()
+        self.error = self._coding.error
+        self._head = self._held = b""
+        self._is_decided = self._is_removed = False
+
+    def decode(self, data: bytes, limit: int) -> bytes:
+        if not self._is_decided:
+            self._held += data
+            self._decide(data)
+            if not self._is_decided:
+                self.is_open = self._look.is_open
+                return b""
+            data, self._held = self._held, b""
+            self.is_open = False
+        if not self._is_removed:
+            return data  # within any limit: it is the last of its chain
+        coding = self._coding
+        output = coding.decode(data, limit)
+        self.is_open, self.is_pending, self.passed_over = (
+            coding.is_open,
+            coding.is_pending,
+            coding.passed_over,
+        )
+        return output
+
+    def left(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
+
+    def _decide(self, data: bytes) -> None:
+        look = self._look
+        magic = _MAGIC[self.name]
+        try:
+            while True:
+                self._head += look.decode(data, len(magic) - len(self._head))
+                if not look.is_pending or not magic.startswith(self._head) or self._head == magic:
+                    break
+                data = b""
+        except (BadEncoding, look.error):
+            self._is_decided = True
+            return
+        self._is_removed = self._head == magic
+        self._is_decided = self._is_removed or not magic.startswith(self._head) or len(self._held) > PIECE
+
+
+_MAGIC = {"gzip": b"\x1f\x8b\x08", "zstd": b"\x28\xb5\x2f\xfd"}
+_CODINGS: dict[str, Callable[[], _Coding]] = {
     "gzip": _Gzip,
+    "gzip?": partial(_Second, _Gzip),
     "deflate": _Deflate,
     "br": _Brotli,
     "zstd": _Zstd,
+    "zstd?": partial(_Second, _Zstd),
 }

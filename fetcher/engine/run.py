@@ -11,97 +11,98 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from fetcher.engine.body import BodyRules
-from fetcher.engine.context import Policies, Ports
-from fetcher.engine.crew import LocalCrew
-from fetcher.engine.feeder import Feeder
-from fetcher.engine.intake import Intake
-from fetcher.engine.ledger import Ledger
-from fetcher.engine.plan import Plan
-from fetcher.engine.settler import LINGER_S, Settler
+from fetcher.engine.claim_loop import ClaimLoop
+from fetcher.engine.input_pump import InputPump
+from fetcher.engine.job_factory import JobFactory
+from fetcher.engine.room import NoRoom
+from fetcher.engine.run_config import RunConfig
+from fetcher.engine.run_context import RunContext
+from fetcher.engine.settler import Settler
+from fetcher.engine.stored_parser import StoredParser
 from fetcher.errors import ConfigError, FetcherError
-from fetcher.events import Notice, RunEnded, RunStarted, Snapshot
-from fetcher.model import Added, Counts, Findings, Job, Outcome, Summary
-from fetcher.ports import Crew, Source
+from fetcher.events import LogMessage, RunEnded, RunStarted, Snapshot
+from fetcher.model import (
+    FINAL_STATES,
+    Added,
+    Counts,
+    CrawlFindings,
+    Outcome,
+    Summary,
+)
+from fetcher.policy.bottleneck import bottleneck_of
+from fetcher.policy.checksums import ChecksumLists
+from fetcher.ports import ExchangePool, Source
 
-CLAIM_AT_ONCE = 128  # a few milliseconds on the loop
 BUSIEST = 5
+DISK_FULL = "disk-full"
+MOST_CONCURRENCY = 100_000
+_BOTTLENECK_EACH_S = 10.0
+LARGEST = 3  # bodies in flight that a snapshot tells of
 
 
 class Run:
     """Runs a list of sources to its end, or until stopped.
 
-    `deliver` gets each settled outcome with a record (the library's streams); `taken` must then be
-    called for each one that the consumer took. `review` may keep an outcome before it is settled, and
-    gives it back by `reviewed`: so a crawl's consumer adds links to a page. `free_bytes` tells how much
-    the disk has left.
+    `deliver` gets each settled outcome with a record (the library's streams); `ack` must then be called for
+    each one that the consumer took. `stored` parses stored pages before the lists are read. `free_bytes`
+    tells how much the disk has left. `lists` have checksums that what is claimed has to meet.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        crew: Crew,
-        ledger: Ledger,
-        intake: Intake,
+        config: RunConfig,
+        context: RunContext,
+        pool: ExchangePool,
+        job_factory: JobFactory,
         *,
+        lists: ChecksumLists | None = None,
         deliver: Callable[[Outcome], None] | None = None,
-        review: Callable[[Outcome], bool] | None = None,
+        stored: StoredParser | None = None,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
-        self._plan = plan
-        self._crew = crew
-        self._ledger = ledger
+        self._config = config
+        self._context = context
+        self._pool = pool
+        self._stats = context.stats
+        self._stop = context.stop
+        self._lists = lists
         self._deliver = deliver
-        self._review = review
+        self._stored = stored
         self._free_bytes = free_bytes
-        self._intake = intake
-        self._cap = crew.per_host
-        self._loads: Counter[str] = Counter()  # claimed and not settled, by host
-        self._full: set[str] = set()  # hosts that may have more than they were allowed to claim
-        self._may_have_more = True
-        self._is_claiming = False
-        self._claim_wanted = asyncio.Event()
+        self._settler = Settler(context, self._on_settled)
+        self._input = InputPump(
+            context.frontier,
+            job_factory,
+            ahead=config.ahead,
+            under_way=lambda: self._pending + self._undelivered,
+            on_added=self._on_added,
+        )
+        self._claims = ClaimLoop(config, context, pool, lists, on_idle=self._check_over)
         self._over = asyncio.Event()
-        self._stop_wanted = asyncio.Event()
-        self._stop_at_once = asyncio.Event()
         self._pending = 0
         self._undelivered = 0
         self._input_ended = False
         self._added = Added()
         self._counts = Counts()  # at the beginning; of a crawl, then those at its end
-        self._findings = Findings()
+        self._findings = CrawlFindings()
         self._has_ended = False
         self._started = 0.0
+        self._concurrency = config.concurrency
+        self._is_paused = False
         self.stopped: str | None = None
-
-    @classmethod
-    def local(
-        cls,
-        plan: Plan,
-        ports: Ports,
-        policies: Policies,
-        rules: BodyRules,
-        intake: Intake,
-        *,
-        deliver: Callable[[Outcome], None] | None = None,
-        review: Callable[[Outcome], bool] | None = None,
-        free_bytes: Callable[[], int] | None = None,
-    ) -> Run:
-        """A run whose exchanges are performed by tasks of this loop."""
-        crew = LocalCrew(plan, ports, policies, rules)
-        return cls(plan, crew, crew.ledger, intake, deliver=deliver, review=review, free_bytes=free_bytes)
 
     # -- what others see ---------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """How the run stands."""
-        ledger, added, crew = self._ledger, self._added, self._crew
+        """The counts of the run as it stands."""
+        stats, added, pool = self._stats, self._added, self._pool
+        elapsed_s = self._context.clock.now() - self._started
         earlier = self._earlier()
         finals = Counter(earlier)
-        finals.update(ledger.states)
+        finals.update(stats.states)
         errors = Counter(added.errors)
-        errors.update(ledger.errors)
-        if self._plan.follows:
+        errors.update(stats.errors)
+        if self._config.follows:
             listed = self._pending + sum(finals.values())
         else:
             listed = added.new + added.again + added.pending + sum(added.finals.values())
@@ -109,63 +110,66 @@ class Run:
             listed=listed,
             input_ended=self._input_ended,
             pending=self._pending,
-            active=crew.active,
-            waiting=crew.waiting,
-            done=finals["done"],
-            unchanged=finals["unchanged"],
-            failed=finals["failed"],
-            refused=finals["refused"],
+            active=pool.active,
+            waiting=pool.waiting,
+            **{name: finals[name] for name in FINAL_STATES},
             duplicates=added.duplicates,
             earlier=sum(earlier.values()),
-            bytes=ledger.stored_bytes,
-            wire_bytes=ledger.wire_bytes,
-            requests=ledger.requests,
-            elapsed_s=ledger.clock.now() - self._started,
+            bytes=stats.stored_bytes,
+            wire_bytes=stats.wire_bytes + pool.growing_bytes,
+            requests=stats.requests,
+            elapsed_s=elapsed_s,
+            is_stopping=self._stop.is_wanted,
+            is_paused=self._is_paused,
+            concurrency=self._concurrency,
             errors=dict(errors),
             left_out=self._findings.left_out,
-            hosts=crew.busiest(BUSIEST),
+            hosts=pool.busiest(BUSIEST),
+            growing=pool.growing(LARGEST),
+            bottleneck=bottleneck_of(pool.holdups(), self._config.speed, elapsed_s),
         )
 
     def _earlier(self) -> dict[str, int]:
-        """How many URLs ended how before this session: those of the list, of a crawl all."""
-        if not self._plan.follows:
+        """Count by final state the URLs that ended before this session: those of the list, of a crawl all."""
+        if not self._config.follows:
             return self._added.finals
-        counts, states = self._counts, self._ledger.states
-        ended = {name: getattr(counts, name) for name in ("done", "unchanged", "failed", "refused")}
+        counts, states = self._counts, self._stats.states
+        ended = counts.finals()
         if not self._has_ended:
             return ended
         return {name: max(number - states[name], 0) for name, number in ended.items()}
 
     def notice(self, level: str, text: str) -> None:
         """Tell the observers something once."""
-        self._ledger.notice_once(level, text)
+        self._context.events.notice_once(level, text)
 
     def stop(self, why: str) -> None:
         """Stop cleanly: finish what is in flight within the grace period. Twice: at once."""
-        if self._stop_wanted.is_set():
-            self._stop_at_once.set()
         self.stopped = self.stopped or why
-        self._ledger.is_stopping = True
-        self._stop_wanted.set()
+        self._stop.request()
 
-    def taken(self, outcome: Outcome) -> None:
+    def adjust(self, *, concurrency: int | None = None, is_paused: bool | None = None) -> None:
+        """Change how many exchanges may be in flight, or pause: nothing more is started until that ends."""
+        if concurrency is not None:
+            self._concurrency = max(1, min(concurrency, MOST_CONCURRENCY))
+        if is_paused is not None:
+            self._is_paused = is_paused
+        self._pool.adjust(self._concurrency, is_paused=self._is_paused)
+
+    def ack(self, outcome: Outcome) -> None:
         """The consumer of a stream has done with a result: its body's bytes are free."""
         if outcome.body is not None:
             outcome.body.discard()
         self._undelivered -= 1
-        self._feeder.nudge()
+        self._input.wake()
 
-    def _settle_reviewed(self, outcome: Outcome) -> None:
-        assert self._review is not None
-        if self._review(outcome):
-            self._ledger.unsettled += 1
-        else:
-            self._settler.put(outcome)
+    def abandon(self, number: int) -> None:
+        """Let go of the URL of a number (`Job.id`) that nobody waits for any more; its outcome says so."""
+        self._pool.abandon(number)
 
     def reviewed(self, outcome: Outcome) -> None:
-        """An outcome that was kept is given back, to be settled."""
-        self._ledger.unsettled -= 1
-        self._settler.put(outcome)
+        """Take back an outcome that `review` kept, to be settled."""
+        self._context.outcomes.reviewed(outcome)
 
     # -- the run -------------------------------------------------------------------------------------
 
@@ -178,41 +182,46 @@ class Run:
 
         Cancelling abandons what is in flight; it stays pending.
         """
-        ledger = self._ledger
+        frontier, events = self._context.frontier, self._context.events
         failures: list[BaseException] = []
-        self._started = ledger.clock.now()
+        self._started = self._context.clock.now()
         is_complete = False
         withheld = 0
         try:
-            counts = self._counts = await ledger.frontier.open()
+            counts = self._counts = await frontier.open()
             self._pending = counts.pending
-            ledger.emit(RunStarted(counts.pending))
+            events.emit(RunStarted(counts.pending))
+            for note in frontier.notes:
+                self.notice("warning", note)
             self._on_tick()
             async with asyncio.TaskGroup() as tasks:
                 await self._conduct(tasks, sources)
-            withheld = (await ledger.frontier.counts()).withheld if ledger.frontier.is_durable else 0
+            await self._keep_bottleneck()
+            withheld = (await frontier.counts()).withheld if frontier.is_durable else 0
             if withheld and self.stopped is None:
-                self._tell_withheld(withheld)
-            if self._plan.follows:
+                self.notice(
+                    "warning",
+                    f"{withheld} URLs of an earlier list wait: their credentials are not kept;"
+                    " list them again",
+                )
+            if self._config.follows:
                 await self._sum_up()
-            is_done = self._pending == 0 or ledger.frontier.is_spent
+                self._tell_unused("nothing that was fetched")
+            is_done = self._pending == 0 or frontier.is_spent
             is_complete = self._input_ended and is_done and self.stopped is None
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
             failures.append(_first(group))
         finally:
             try:
-                await self._crew.aclose()
+                await self._pool.aclose()
             finally:
-                await ledger.frontier.aclose(complete=is_complete)
-        if failures:
+                await frontier.aclose(complete=is_complete)
+        if failures and not self._has_no_room(failures[0]):
             raise failures.pop()  # out here, so that its own cause stays what it was
         final = self.snapshot()
-        ledger.emit(RunEnded(final, self.stopped))
+        events.emit(RunEnded(final, self.stopped))
         return Summary(
-            done=final.done,
-            unchanged=final.unchanged,
-            failed=final.failed,
-            refused=final.refused,
+            **final.finals(),
             pending=final.pending,
             withheld=withheld,
             duplicates=final.duplicates,
@@ -223,12 +232,20 @@ class Run:
             elapsed=final.elapsed_s,
             errors=final.errors,
             stopped=self.stopped,
-            findings=self._findings if self._plan.follows else None,
+            findings=self._findings if self._config.follows else None,
         )
+
+    def _has_no_room(self, error: BaseException) -> bool:
+        """Take a disk at its floor for what it is: a run that was stopped, and can be continued."""
+        if not isinstance(error, NoRoom):
+            return False
+        self._context.events.emit(LogMessage("error", error.message))
+        self.stopped = self.stopped or DISK_FULL
+        return True
 
     async def _sum_up(self) -> None:
         """The counts of a crawl, as its state has them."""
-        frontier = self._ledger.frontier
+        frontier = self._context.frontier
         self._counts, self._findings = await frontier.counts(), await frontier.findings()
         self._has_ended = True
         self._pending = self._counts.pending
@@ -236,61 +253,58 @@ class Run:
             self.notice("info", "no more pages were claimed than --max-pages allows; a larger number goes on")
 
     async def _conduct(self, tasks: asyncio.TaskGroup, sources: Sequence[Source]) -> None:
-        ledger, plan, crew = self._ledger, self._plan, self._crew
-        settler = Settler(
-            ledger,
-            self._on_settled,
-            linger_s=LINGER_S if ledger.frontier.is_durable else 0.0,
-            encodes=ledger.frontier.is_durable,
-        )
-        self._settler = settler
-        ledger.settle = settler.put if self._review is None else self._settle_reviewed
-        crew.start(tasks, on_idle=settler.hurry, on_tick=self._on_tick)
-        self._feeder = Feeder(
-            ledger.frontier,
-            sources,
-            self._intake,
-            ahead=plan.ahead,
-            under_way=lambda: self._pending + self._undelivered,
-            on_added=self._on_added,
-        )
-        settling = tasks.create_task(settler.run())
-        others = [tasks.create_task(self._claim_forever())]
-        feeding = tasks.create_task(self._feed())
-        if plan.deadline_s is not None:
-            others.append(tasks.create_task(self._stop_at(plan.deadline_s)))
+        config, pool = self._config, self._pool
+        pool.start(tasks, on_tick=self._on_tick)
+        settling = tasks.create_task(self._settler.run())
+        others = [tasks.create_task(self._claims.run(at_once=bool(self._pending)))]
+        if self._context.frontier.is_durable:
+            others.append(tasks.create_task(self._keep_bottleneck_forever()))
+        feeding = tasks.create_task(self._feed(sources))
+        if config.deadline_s is not None:
+            others.append(tasks.create_task(self._stop_at(config.deadline_s)))
         over = asyncio.create_task(self._over.wait())
-        stop = asyncio.create_task(self._stop_wanted.wait())
+        stop = asyncio.create_task(self._stop.wanted.wait())
         try:
             await asyncio.wait({over, stop}, return_when=asyncio.FIRST_COMPLETED)
             if over.done():
-                await crew.finish()
+                await pool.finish()
             else:
                 feeding.cancel()
-                await crew.wind_down(plan.grace_s, self._stop_at_once)
-            settler.close()
+                await pool.wind_down(config.grace_s, self._stop.at_once)
+            self._context.outcomes.close()
             await settling
         finally:
             for task in (over, stop, feeding, *others):
                 task.cancel()
-            crew.cancel()
+            pool.cancel()
 
-    async def _feed(self) -> None:
+    async def _feed(self, sources: Sequence[Source]) -> None:
+        if self._stored is not None:
+            await self._stored.run(self._context, lambda risen: self._on_added(Added(again=risen)))
         try:
-            await self._feeder.run()
+            await self._input.run(sources)
         except ConfigError as error:
             added = self._added
             if not (added.new or added.again or added.pending or added.finals):
                 raise
             # What was read is fetched all the same; the run ends as one that was stopped.
             self.stopped = self.stopped or "input-failed"
-            self._ledger.emit(Notice("error", error.message))
+            self._context.events.emit(LogMessage("error", error.message))
         else:
             unlisted = self._counts.pending - self._added.pending
-            if unlisted > 0 and not self._plan.follows:
+            if unlisted > 0 and not self._config.follows:
                 self.notice("info", f"URLs that an earlier list left are fetched too: {unlisted:,}")
+            if not self._config.follows:
+                self._tell_unused("no URL of the list")
         self._input_ended = True
         self._check_over()
+
+    def _tell_unused(self, what: str) -> None:
+        """Tell how many lines of lists of checksums were of no use."""
+        lists = self._lists
+        if lists is not None and lists.unused:
+            level = "warning" if lists.unused == lists.lines else "info"
+            self.notice(level, f"of {lists.lines:,} checksums, {lists.unused:,} belong to {what}")
 
     def _on_added(self, added: Added) -> None:
         total = self._added
@@ -303,115 +317,54 @@ class Run:
                 counts[key] = counts.get(key, 0) + number
         self._pending += added.new + added.again
         if added.new or added.again:
-            self._may_have_more = True
-            self._want_claim()
-
-    # -- claiming ------------------------------------------------------------------------------------
-
-    def _want_claim(self) -> None:
-        if self._may_have_more and self._crew.is_hungry:
-            self._claim_wanted.set()
-
-    async def _claim_forever(self) -> None:
-        """Keep the window filled: claim when it is half empty, as long as there may be more."""
-        ledger, crew = self._ledger, self._crew
-        if self._pending or self._plan.follows:  # of a crawl only a claim tells that all is over
-            self._claim_wanted.set()
-        while True:
-            await self._claim_wanted.wait()
-            self._claim_wanted.clear()
-            while self._may_have_more and not ledger.is_stopping:
-                limit = min(crew.room, CLAIM_AT_ONCE)
-                if limit <= 0:
-                    break
-                self._may_have_more = False  # unless something is added, settled, or got
-                self._is_claiming = True
-                jobs = await ledger.frontier.claim(limit, per_host=self._cap, now=ledger.clock.utc())
-                self._is_claiming = False
-                if jobs:
-                    self._may_have_more = True
-                    self._start(jobs)
-                    await asyncio.sleep(0)
-            self._check_over()
-
-    def _start(self, jobs: list[Job]) -> None:
-        """Hand claimed jobs to the crew; refused ones are settled at once."""
-        loads, cap = self._loads, self._cap
-        utc = self._ledger.clock.utc()
-        taken = []
-        for job in jobs:
-            host = job.host
-            if host:
-                load = loads[host] = loads[host] + 1
-                if load >= cap:
-                    self._full.add(host)
-            if job.target is None or job.refusal is not None:
-                self._refuse(job, utc)
-            else:
-                taken.append(job)
-        self._crew.take(taken)
-
-    def _refuse(self, job: Job, utc: float) -> None:
-        slug, message = job.refusal or ("bad-url", "not a URL")
-        record = self._ledger.recorder.refused(job, utc, error=slug, message=message)
-        self._ledger.settle(Outcome(job=job, record=record, links=() if self._plan.follows else None))
+            self._claims.more_may_come()
 
     # -- ending --------------------------------------------------------------------------------------
 
     def _on_settled(self, batch: list[Outcome], discovered: int) -> None:
-        """Everything that follows from a batch that is safe now."""
-        loads, full = self._loads, self._full
+        """Draw all that follows from a batch that is safe now."""
+        final = [outcome for outcome in batch if outcome.deferral is None]
         ended = 0
-        for outcome in batch:
-            if outcome.deferral is not None:
-                continue
+        self._claims.give_back([outcome.job for outcome in final])
+        for outcome in final:
             ended += outcome.job.kind != "robots"  # which no list and no page holds
-            host = outcome.job.host
-            if host:
-                load = loads[host] - 1
-                if load:
-                    loads[host] = load
-                else:
-                    del loads[host]
-                if host in full and load <= self._cap // 2:
-                    full.discard(host)
-                    self._may_have_more = True
             if self._deliver is not None:
                 self._undelivered += 1
                 self._deliver(outcome)
             elif outcome.body is not None:
                 outcome.body.discard()
         self._pending += discovered - ended
-        if self._plan.follows:  # found links, a robots.txt that came: what was not to be had may be now
-            self._may_have_more = True
-        failures = self._plan.max_failures
-        if failures is not None and self._ledger.states["failed"] >= failures and not self.stopped:
+        failures = self._config.max_failures
+        if failures is not None and self._stats.states["failed"] >= failures and not self.stopped:
             self.stop("max-failures")
-        self._crew.settled(batch)
-        self._feeder.nudge()
-        self._want_claim()
+        self._pool.settled(batch)
+        self._input.wake()
+        self._claims.want()
         self._check_over()
 
     def _check_over(self) -> None:
         if not self._input_ended or self._over.is_set():
             return
-        if self._pending == 0 and not self._plan.follows:
+        if self._pending == 0 and not self._config.follows:
             self._over.set()
             return
-        if self._may_have_more or self._is_claiming or self._crew.is_busy or self._ledger.unsettled:
+        if self._claims.is_open or self._pool.is_busy or self._stats.unsettled:
             return
-        if self._pending == 0 or self._ledger.frontier.is_spent:
+        if self._pending == 0 or self._context.frontier.is_spent:
             self._over.set()
-        elif not self._ledger.is_stopping:
+        elif not self._stop.is_wanted:
             raise RuntimeError(f"{self._pending} URLs are pending and the frontier gives none of them")
 
-    def _tell_withheld(self, number: int) -> None:
-        self._ledger.emit(
-            Notice(
-                "warning",
-                f"{number} URLs of an earlier list wait: their credentials are not kept; list them again",
-            )
-        )
+    async def _keep_bottleneck_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_BOTTLENECK_EACH_S)
+            await self._keep_bottleneck()
+
+    async def _keep_bottleneck(self) -> None:
+        """Let the state know what holds the run back, for whoever asks it, now or after a kill."""
+        frontier = self._context.frontier
+        if frontier.is_durable and (bottleneck := self.snapshot().bottleneck) is not None:
+            await frontier.keep_bottleneck(bottleneck)
 
     async def _stop_at(self, deadline_s: float) -> None:
         await asyncio.sleep(deadline_s)
@@ -419,12 +372,14 @@ class Run:
             self.stop("deadline")
 
     def _on_tick(self) -> None:
-        """Once a second or so: is there room on the disk, and, where hosts wait, for other work?"""
-        least = self._plan.min_free
+        """Look, once a second or so, for room on the disk and, where hosts wait, for other work."""
+        least = self._config.min_free
         if least and self._free_bytes is not None and not self.stopped and self._free_bytes() < least:
-            self._ledger.emit(Notice("error", f"less than {least:,} bytes free on the disk; stopping"))
-            self.stop("disk-full")
-        self._want_claim()
+            self._context.events.emit(
+                LogMessage("error", f"less than {least:,} bytes free on the disk; stopping")
+            )
+            self.stop(DISK_FULL)
+        self._claims.want()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

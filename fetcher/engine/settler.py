@@ -1,4 +1,4 @@
-"""Outcomes to store and frontier, in batches: files first, then records and state in one transaction.
+"""The settling of outcomes in batches: files first, then records and state in one transaction.
 
 Invariant: an outcome is told to observers and its body let go only after its batch is settled, and
 batches are settled in the order in which outcomes came. A crash between files and transaction means
@@ -10,143 +10,145 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fetcher.engine.ledger import Ledger
-from fetcher.engine.records import encode_record
+from fetcher.engine.descriptors import PATIENCE_S, shortage
+from fetcher.engine.outcome_queue import discard_bodies
+from fetcher.engine.record_builder import encode_records
+from fetcher.engine.room import BLOCK, blocks
+from fetcher.engine.run_context import RunContext
 from fetcher.errors import StorageError
-from fetcher.events import Settled
-from fetcher.model import Job, Outcome, Record
-from fetcher.policy.text import mask, visible
-from fetcher.ports import Body
+from fetcher.events import ExchangesSettled, LogMessage, OutcomesSettled
+from fetcher.model import Outcome
+from fetcher.policy.redaction import escape_controls, mask
+from fetcher.timings import pack_stored
 
-BATCH = 64
-LINGER_S = 0.02  # how long the first of a small batch waits for company
-
-RECORDED = frozenset({"page", "asset"})  # what a crawl asks for on its own account has no record
+_PAUSE_S = 0.5
+RECORDED = frozenset({"page", "asset", "check"})  # what a crawl asks for on its own account has no record
 
 
 class Settler:
-    """Collects outcomes and settles them.
+    """Settles what comes out of the outcome queue.
 
     `on_settled` gets each batch when it is safe, and by how many pending URLs its links were more.
 
-    `linger_s` is 0 where settling costs nothing by the batch, so that a stream's results come at once.
+    `batch_delay_s` is 0 where settling costs nothing by the batch, so that a stream's results come at once.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        on_settled: Callable[[list[Outcome], int], None],
-        *,
-        linger_s: float = LINGER_S,
-        encodes: bool = True,
-    ) -> None:
-        self._ledger = ledger
+    def __init__(self, context: RunContext, on_settled: Callable[[list[Outcome], int], None]) -> None:
+        self._outcomes = context.outcomes
+        self._frontier = context.frontier
+        self._store = context.store
+        self._stats = context.stats
+        self._events = context.events
+        self._room = context.room
+        self._now = context.clock.now
         self._on_settled = on_settled
-        self._linger_s = linger_s
-        self._encodes = encodes
-        self._waiting: list[Outcome] = []
-        self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_closing = False
-        self._is_over = False
-
-    def put(self, outcome: Outcome) -> None:
-        """Take an outcome. It is settled soon: with a full batch, after a moment, or at an idle end."""
-        if self._is_over:  # the run is failing: nobody will settle it
-            _let_go([outcome])
-            return
-        waiting = self._waiting
-        waiting.append(outcome)
-        self._ledger.unsettled += 1
-        if len(waiting) >= BATCH or not self._linger_s:
-            self._wake.set()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._linger_s, self._wake.set)
-
-    def hurry(self) -> None:
-        """Nothing is in flight: what is there need not wait for more."""
-        if self._waiting:
-            self._wake.set()
-
-    def close(self) -> None:
-        """No more outcomes will come: `run` settles what is left and returns."""
-        self._is_closing = True
-        self._wake.set()
 
     async def run(self) -> None:
-        """Settle batches until closed. Raises `StorageError` if store or frontier fail as a whole.
+        """Settle batches until the queue is closed. Raises `StorageError` if store or frontier fail.
 
         However it ends, no timer and no body of what was not settled is left.
         """
         try:
-            while True:
-                if not self._waiting:
-                    if self._is_closing:
-                        return
-                    await self._wake.wait()
-                self._wake.clear()
-                self._stop_timer()
-                batch, self._waiting = self._waiting, []
-                if batch:
-                    await self._settle(batch)
+            while (batch := await self._outcomes.next_batch()) is not None:
+                await self._settle(batch)
         finally:
-            self._is_over = True
-            self._stop_timer()
-            _let_go(self._waiting)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._outcomes.abandon()
 
     async def _settle(self, batch: list[Outcome]) -> None:
-        ledger = self._ledger
+        stats, store = self._stats, self._store
         try:
-            if ledger.store.keeps_files:
-                await self._store(batch)
-            if self._encodes:
-                for outcome in batch:
-                    if outcome.record is None or outcome.job.kind not in RECORDED:
-                        continue
-                    if not outcome.line:  # a worker process has sent it along
-                        outcome.line = encode_record(outcome.record)
-            discovered = await ledger.frontier.settle(batch)
+            started = self._now()
+            if store.keeps_exchanges:
+                await self._put([one for one in batch if one.exchanges or _has_body(one)])
+            elif store.keeps_files or store.keeps_archives:
+                await self._put([one for one in batch if _has_body(one)])
+            if store.keeps_files and self._frontier.is_durable:
+                batch[-1].timings += pack_stored(self._now() - started)
+            if self._frontier.is_durable:
+                _write_lines(batch)
+            discovered = await self._frontier.settle(batch)
         except BaseException:
-            _let_go(batch)
+            discard_bodies(batch)
             raise
-        ledger.unsettled -= len(batch)
+        stats.unsettled -= len(batch)
         records = [
             outcome.record for outcome in batch if outcome.record is not None and outcome.job.kind in RECORDED
         ]
+        for outcome in batch:
+            for note in outcome.notes:
+                self._events.emit(LogMessage("warning", escape_controls(mask(note))))
         for record in records:
-            ledger.states[record.state] += 1
-            ledger.stored_bytes += record.bytes if record.state == "done" else 0
+            stats.states[record.state] += 1
+            stats.stored_bytes += record.bytes if record.state == "done" else 0
             if record.error is not None:
-                ledger.errors[record.error] += 1
+                stats.errors[record.error] += 1
         self._on_settled(batch, discovered)
+        if self._events.wants_exchanges:
+            self._events.emit(ExchangesSettled(batch))
         if records:
-            ledger.emit(Settled(records, [outcome.line for outcome in batch if outcome.line]))
+            self._events.emit(OutcomesSettled(records, [outcome.line for outcome in batch if outcome.line]))
 
-    async def _store(self, batch: list[Outcome]) -> None:
-        """Put the bodies of a batch in their files; an error of one file fails that URL."""
-        kept = [outcome for outcome in batch if outcome.body is not None and outcome.body.is_wanted]
+    async def _put(self, kept: list[Outcome]) -> None:
+        """Put outcomes in the store; an error of one fails that URL."""
         if not kept:
             return
-        entries: list[tuple[Job, Record, Body]] = []
-        for outcome in kept:
-            assert outcome.record is not None
-            entries.append((outcome.job, outcome.record, outcome.body))
-        for outcome, stored in zip(kept, await self._ledger.store.put(entries), strict=True):
+        for outcome, stored in zip(kept, await self._put_charged(kept), strict=True):
             record = outcome.record
-            assert record is not None
             if isinstance(stored, StorageError):
-                record.state, record.error, record.bytes, record.sha256 = "failed", stored.slug, 0, None
-                record.message = visible(mask(stored.message))
-            else:
+                message = escape_controls(mask(stored.message))
+                if record is None:  # it has not ended, or has no record: nothing to fail
+                    self._events.emit(LogMessage("warning", message))
+                    continue
+                record.state, record.error, record.bytes = "failed", stored.slug, 0
+                record.sha256 = record.digest = None
+                record.message = message
+            elif record is not None and _has_body(outcome) and record.state != "unchanged":
                 record.path = stored
+                if record.state == "done":
+                    record.sha256, record.digest = (found or None for found in outcome.body.hash())
+
+    async def _put_charged(self, kept: list[Outcome]) -> list[str | StorageError | None]:
+        """Store outcomes, charged to the room on the disk; what was spooled is there already."""
+        room = self._room
+        if room is None:
+            return await self._put_patiently(kept)
+        size = sum(
+            blocks(outcome.body.length)
+            if outcome.body.part() is None or self._store.keeps_archives
+            else BLOCK
+            for outcome in kept
+            if (outcome.job.path is not None or self._store.keeps_archives) and _has_body(outcome)
+        )
+        room.take(size)
+        try:
+            return await self._put_patiently(kept)
+        finally:
+            room.written(size)
+
+    async def _put_patiently(self, kept: list[Outcome]) -> list[str | StorageError | None]:
+        """Store outcomes, again while no file can be opened: others may close some."""
+        until = self._now() + PATIENCE_S
+        while True:
+            try:
+                return await self._store.put(kept)
+            except StorageError as error:
+                if not error.exhausted or self._now() >= until:
+                    raise
+                self._events.notice_once("warning", shortage(), key="descriptors")
+            await asyncio.sleep(_PAUSE_S)
 
 
-def _let_go(outcomes: list[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.body is not None:
-            outcome.body.discard()
+def _write_lines(batch: list[Outcome]) -> None:
+    """Give the outcomes their lines, but where a worker process has sent it along."""
+    unwritten = [
+        outcome
+        for outcome in batch
+        if outcome.record is not None and not outcome.line and outcome.job.kind in RECORDED
+    ]
+    lines = encode_records([outcome.record for outcome in unwritten if outcome.record is not None])
+    for outcome, line in zip(unwritten, lines, strict=True):
+        outcome.line = line
+
+
+def _has_body(outcome: Outcome) -> bool:
+    return outcome.body is not None and outcome.body.is_wanted

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from fetcher.model import Added, Counts, Findings, Job, Outcome
-from fetcher.policy.identity import request_key
+from fetcher.model import FINAL_STATES, Added, Bottleneck, Counts, CrawlFindings, Job, Outcome, Part
+from fetcher.policy.fingerprint import request_fingerprint
+from fetcher.policy.http import authority
 
 _MOST_NAMED = 100_000  # an endless stream must not grow; the oldest names are forgotten first
 
@@ -20,6 +21,7 @@ class MemoryFrontier:
 
     is_durable = False
     is_spent = False
+    notes: Sequence[str] = ()
 
     def __init__(self, *, distinct: bool = True) -> None:
         self._distinct = distinct
@@ -29,7 +31,7 @@ class MemoryFrontier:
         self._named: dict[str, None] = {}
         self._last_id = 0
         self._pending = 0
-        self._ended = {"done": 0, "unchanged": 0, "failed": 0, "refused": 0}
+        self._ended = dict.fromkeys(FINAL_STATES, 0)
 
     async def open(self) -> Counts:
         return Counts()
@@ -38,7 +40,7 @@ class MemoryFrontier:
         added = Added()
         for job in jobs:
             if self._distinct:
-                key = request_key(job)
+                key = request_fingerprint(job)
                 if key in self._seen:
                     added.duplicates += 1
                     continue
@@ -53,7 +55,7 @@ class MemoryFrontier:
             if queue is None:
                 queue = hosts[host] = deque()
                 if job.target is not None:
-                    self._remember(job.target.name, host)
+                    self._remember(job.target.hostname, host)
             queue.append(job)
             added.new += 1
         self._pending += added.new
@@ -112,16 +114,25 @@ class MemoryFrontier:
             self._ended[record.state] += 1
         return 0
 
-    async def names_host(self, name: str, port: int | None) -> bool:
+    async def name_file(self, job: Job) -> None:
+        """Do nothing: no file has a name here."""
+
+    async def keep_parts(self, parts: Sequence[tuple[int, Part]]) -> None:
+        """Do nothing: what is in memory ends with the session."""
+
+    async def keep_bottleneck(self, bottleneck: Bottleneck) -> None:
+        """Do nothing either."""
+
+    async def is_user_host(self, name: str, port: int | None) -> bool:
         if port is not None:
-            name = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+            name = authority(name, port)
         return name in self._named
 
     async def counts(self) -> Counts:
         return Counts(pending=self._pending, **self._ended)
 
-    async def findings(self) -> Findings:
-        return Findings()
+    async def findings(self) -> CrawlFindings:
+        return CrawlFindings()
 
     async def aclose(self, *, complete: bool) -> None:
         pass

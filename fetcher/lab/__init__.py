@@ -1,1 +1,1 @@
-"""The lab: servers on the loopback to try things on. It uses the public API."""
+"""Laboratory: the comparison of concurrency models. It uses the public API."""

@@ -16,19 +16,20 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
-from fetcher.events import Event, HostHeld, Notice, Retrying, RunEnded, RunStarted, Settled
+from fetcher.events import Event, HostThrottled, LogMessage, OutcomesSettled, Retrying, RunEnded, RunStarted
 from fetcher.model import Record
-from fetcher.policy.text import mask, visible
+from fetcher.policy.redaction import escape_controls, mask
 
 Fields = dict[str, Any]
 _LEVELS = {"failed": "warning"}
 
 
 class LogObserver:
-    """Writes a log to a path (opened by `open`, mode 0600 if it is new) or to a text stream.
+    """Writer of a log to a path (opened by `open`, mode 0600 if it is new) or to a text stream.
 
-    `verbose` adds to each URL where it ended, its path, type, attempts, waits and backend. Every
-    method raises `OSError` when the log can't be written; the composer then drops the observer.
+    `verbose` adds to each URL its redirects and where it ended, its path, type, attempts, waits, times,
+    backend, version of HTTP and what the input said beside it. Every method raises `OSError` when the log
+    can't be written; the composer then drops the observer.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class LogObserver:
         self._stamp = ""
 
     def open(self) -> None:
-        """Open the file for appending."""
+        """Open the file for appending. A FIFO that nobody reads is an `OSError`, and not waited for."""
         if self._path is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
+            os.set_blocking(self._descriptor, True)
 
     def close(self) -> None:
         """Close the file; a stream stays its owner's. Closing twice is harmless."""
@@ -67,9 +69,9 @@ class LogObserver:
             self._write("".join(self._line(stamp, level, name, fields) for level, name, fields in entries))
 
     def _entries(self, event: Event) -> list[tuple[str, str, Fields]]:
-        """What to write of an event: level, name of the entry, fields."""
+        """Return the log entries of an event: level, name of the entry, fields."""
         match event:
-            case Settled():
+            case OutcomesSettled():
                 return [
                     (_LEVELS.get(record.state, "info"), "settled", _settled(record, verbose=self._verbose))
                     for record in event.records
@@ -77,10 +79,10 @@ class LogObserver:
             case Retrying(url=url, error=error, message=message, attempt=attempt, delay_s=delay_s):
                 fields = {"url": mask(url), "error": error, "message": mask(message), "attempt": attempt}
                 return [("info", "retrying", {**fields, "delay": round(delay_s, 3)})]
-            case HostHeld(host=host, reason=reason, seconds=seconds, limit=limit):
+            case HostThrottled(host=host, reason=reason, seconds=seconds, limit=limit):
                 held = {"host": host, "reason": mask(reason), "seconds": round(seconds, 3), "limit": limit}
                 return [("info", "held", held)]
-            case Notice(level=level, text=text):
+            case LogMessage(level=level, text=text):
                 return [(level, "notice", {"message": mask(text)})]
             case RunStarted(left=left):
                 return [("info", "started", {"left": left})]
@@ -92,7 +94,7 @@ class LogObserver:
         return []
 
     def _time(self) -> str:
-        """The time of day as RFC 3339 in UTC, made once a second."""
+        """Return the time of day as RFC 3339 in UTC, made once a second."""
         second = int(self._utc())
         if second != self._second:
             self._second = second
@@ -128,6 +130,11 @@ def _settled(record: Record, *, verbose: bool) -> Fields:
         fields["waited"] = round(record.waited, 3)
         fields["wire_bytes"] = record.wire_bytes
         fields["backend"] = record.backend
+        fields["http_version"] = record.http_version
+        fields["redirects"] = [mask(url) for url in record.redirects]
+        fields["meta"] = record.meta
+        fields["started_at"] = record.started_at
+        fields["ended_at"] = record.ended_at
     return fields
 
 
@@ -137,10 +144,10 @@ def _text_line(stamp: str, level: str, name: str, fields: Fields) -> str:
 
 
 def _plain(value: object) -> str:
-    """A value of a text line: `-` if absent, in quotes if it has spaces, quotes or nothing in it."""
+    """Return a value of a text line: `-` if absent, in quotes if it has spaces, quotes or nothing in it."""
     if value is None:
         return "-"
-    text = visible(str(value))
+    text = escape_controls(str(value) if isinstance(value, str | int | float) else json.dumps(value))
     if not text or text == "-" or any(mark in text for mark in ' "'):
         return '"' + text.replace('"', '\\"') + '"'
     return text

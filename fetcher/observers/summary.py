@@ -6,8 +6,8 @@ Pure: a snapshot in, lines out, plain text without colour, no line longer than w
 from __future__ import annotations
 
 from fetcher.events import Snapshot
-from fetcher.observers.figures import count, duration, plural, rate, size
-from fetcher.policy.text import mask, visible
+from fetcher.observers.formatting import count, duration, plural, rate, size
+from fetcher.policy.redaction import escape_controls, mask
 
 _COMMONEST = 5
 
@@ -20,14 +20,23 @@ def summary_lines(
     retry_command: str | None,
     directory: str,
 ) -> list[str]:
-    """The summary of a run that is over.
+    """Return the summary of a run that is over.
 
     `stopped` says why it ended early, in words that follow "stopped:". The commands are shown as they
     are, ready to be copied; `directory` may be empty where nothing is kept.
     """
-    lines = [_headline(snapshot, directory), *_table(_states(snapshot))]
+    if snapshot.earlier and snapshot.ended == snapshot.earlier and not snapshot.pending and stopped is None:
+        lines = [_nothing_left(snapshot)]
+    else:
+        lines = [_headline(snapshot, directory), *_table(_states(snapshot))]
+    if snapshot.bottleneck is not None:
+        lines += ["", escape_controls(snapshot.bottleneck.text)]
     if snapshot.errors:
         lines += ["", *_errors(snapshot.errors)]
+    if snapshot.hook_failures:
+        lines += ["", f"failures of --on-done: {count(snapshot.hook_failures)}"]
+    if stopped is not None and snapshot.hooks_left:
+        lines += ["", "some files wait for --on-done: the next run begins with them"]
     if snapshot.left_out:
         lines += ["", *_left_out(snapshot.left_out)]
     advice = _advice(snapshot, stopped, continue_command, retry_command)
@@ -43,11 +52,17 @@ def _headline(snapshot: Snapshot, directory: str) -> str:
         parts[0] += f" ({rate(fetched / snapshot.elapsed_s)})"
     stored = size(snapshot.bytes)
     if directory:
-        stored += f" in {visible(directory)}"
+        stored += f" in {escape_controls(directory)}"
     parts.append(stored)
     if snapshot.wire_bytes and snapshot.wire_bytes != snapshot.bytes:
         parts.append(f"{size(snapshot.wire_bytes)} received")
     return ", ".join(parts)
+
+
+def _nothing_left(snapshot: Snapshot) -> str:
+    states = ("done", "unchanged", "failed", "refused")
+    ended = [f"{count(number)} {state}" for state in states if (number := getattr(snapshot, state))]
+    return f"nothing left to fetch: {', '.join(ended)} before"
 
 
 def _states(snapshot: Snapshot) -> list[tuple[str, int, str]]:
@@ -65,7 +80,10 @@ def _states(snapshot: Snapshot) -> list[tuple[str, int, str]]:
 
 def _errors(errors: dict[str, int]) -> list[str]:
     ranked = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
-    lines = ["errors:", *_table([(visible(slug, 40), number, "") for slug, number in ranked[:_COMMONEST]])]
+    lines = [
+        "errors:",
+        *_table([(escape_controls(slug, 40), number, "") for slug, number in ranked[:_COMMONEST]]),
+    ]
     rest = ranked[_COMMONEST:]
     if rest:
         others = sum(number for _, number in rest)
@@ -75,7 +93,10 @@ def _errors(errors: dict[str, int]) -> list[str]:
 
 def _left_out(rules: dict[str, int]) -> list[str]:
     ranked = sorted(rules.items(), key=lambda item: (-item[1], item[0]))
-    return ["left out by rules:", *_table([(visible(rule, 40), number, "") for rule, number in ranked])]
+    return [
+        "left out by rules:",
+        *_table([(escape_controls(rule, 40), number, "") for rule, number in ranked]),
+    ]
 
 
 def _advice(
@@ -84,11 +105,11 @@ def _advice(
     lines = []
     if stopped is not None:
         left = f"; {plural(snapshot.pending, 'URL')} left" if snapshot.pending else ""
-        lines.append(f"stopped: {visible(mask(stopped))}{left}")
+        lines.append(f"stopped: {escape_controls(mask(stopped))}{left}")
     commands = [("to continue:", continue_command), ("to try the failed ones again:", retry_command)]
     known = [(label, command) for label, command in commands if command]
     width = max((len(label) for label, _ in known), default=0)
-    return lines + [f"{label:<{width}}  {visible(command)}" for label, command in known]
+    return lines + [f"{label:<{width}}  {escape_controls(command)}" for label, command in known]
 
 
 def _table(rows: list[tuple[str, int, str]]) -> list[str]:

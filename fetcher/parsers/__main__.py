@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import sys
 from pathlib import Path
 
@@ -15,14 +16,14 @@ import msgspec
 
 from fetcher.errors import ConfigError
 from fetcher.model import Record
-from fetcher.parsers.hook import load
-from fetcher.parsers.parsing import Answer, Leaf, gather, gather_async
+from fetcher.parsers.loader import load
+from fetcher.parsers.run_parser import ParseResult, ParseTask, gather, gather_async
 
 _USAGE = "usage: python -m fetcher.parsers MODULE:FUNCTION DIR URL"
 
 
-def find(root: Path, url: str) -> Leaf:
-    """The page of a run directory. Raises `ConfigError` if it is not there or was not stored."""
+def find(root: Path, url: str) -> ParseTask:
+    """Return the page of a run directory. Raises `ConfigError` if it is not there or was not stored."""
     found: Record | None = None
     decoder = msgspec.json.Decoder(Record)
     needle = msgspec.json.encode(url)
@@ -38,7 +39,8 @@ def find(root: Path, url: str) -> Leaf:
         raise ConfigError(f"{root} has no page {url}", hint="give the URL as its results.jsonl has it")
     if found.path is None:
         raise ConfigError(f"{url} has no file in {root}", hint="it was not stored, or not fetched")
-    return Leaf(found, _headers(found), part=str(root / found.path))
+    part = os.path.join(os.fsencode(root), found.path.encode())  # noqa: PTH118  (names are UTF-8)
+    return ParseTask(found, _headers(found), part=os.fsdecode(part))
 
 
 def _headers(record: Record) -> list[tuple[bytes, bytes]]:
@@ -54,13 +56,13 @@ def main(arguments: list[str]) -> int:
         return 2
     spec, root, url = arguments
     try:
-        leaf = find(Path(root), url)
+        task = find(Path(root), url)
         parser = load(spec).make()
     except ConfigError as error:
         print(*filter(None, (error.message, error.hint)), sep="\n", file=sys.stderr)  # noqa: T201
         return 2
-    answer = Answer()
-    page = leaf.page()
+    answer = ParseResult()
+    page = task.page()
     result = parser.call(page)
     if inspect.isawaitable(result) or hasattr(result, "__aiter__"):
         asyncio.run(gather_async(result, page, answer))

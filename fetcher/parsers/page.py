@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fetcher.extract.html import base_of
+from fetcher.extract.links import links_of, type_of
+from fetcher.extract.to_utf8 import to_utf8
 from fetcher.model import Link, Result
-from fetcher.parsers.encoded import in_utf8
-from fetcher.parsers.html import base_of
-from fetcher.parsers.links import links_of, type_of
-from fetcher.policy.encodings import decode
-from fetcher.policy.links import resolve
+from fetcher.policy.charset import decode
+from fetcher.policy.link_urls import resolve_link
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
@@ -32,7 +32,7 @@ class Page(Result, kw_only=True, gc=True, dict=True):
     followed: list[Link] = msgspec.field(default_factory=list)
 
     def text(self, encoding: str | None = None) -> str:
-        """The body as text, as browsers read it: a BOM wins, then the header, then what the page says.
+        """Return the body as text, as browsers read it: a BOM wins, then the header, then what the page says.
 
         `encoding` comes after a BOM and before the rest. Bytes that do not fit become U+FFFD.
         """
@@ -58,14 +58,14 @@ class Page(Result, kw_only=True, gc=True, dict=True):
 
     @cached_property
     def base_url(self) -> str:
-        """What URLs in the page are relative to: its final URL, or what its `<base>` says."""
+        """The base of the page's relative URLs: its final URL, or that of its `<base>`."""
         if type_of(self.body, self.content_type) != "html":
             return self._url
         return base_of(self._in_utf8[0], self._url)
 
     def urljoin(self, href: str) -> str | None:
-        """The absolute URL that `href` means on this page, or None if it is none of http or https."""
-        return resolve(self.base_url, href, encoding=self._in_utf8[1])
+        """Return the absolute URL that `href` means on this page, or None if it is none of http or https."""
+        return resolve_link(self.base_url, href, encoding=self._in_utf8[1])
 
     def follow(self, links: str | Link | Iterable[str | Link], *, priority: int = 0) -> None:
         """Have URLs fetched, too: one or many, relative ones too. Larger priorities come first.
@@ -91,11 +91,11 @@ class Page(Result, kw_only=True, gc=True, dict=True):
 
     @cached_property
     def _in_utf8(self) -> tuple[bytes, str]:
-        return in_utf8(self.body, self.content_type)
+        return to_utf8(self.body, self.content_type)
 
 
 def page_of(result: Result, links: Iterable[Link] | None = None) -> Page:
-    """The result as a page, with its built-in links where they are known already."""
+    """Return the result as a page, with its built-in links where they are known already."""
     page = Page(**{name: getattr(result, name) for name in Result.__struct_fields__})
     if links is not None:
         page.__dict__["links"] = tuple(links)
@@ -103,7 +103,7 @@ def page_of(result: Result, links: Iterable[Link] | None = None) -> Page:
 
 
 class Parsed(msgspec.Struct, frozen=True):
-    """What a parser may return: data, written to `data.jsonl`, and links to be followed.
+    """Return value of a parser: data, written to `data.jsonl`, and links to be followed.
 
     Links are URLs, resolved against the page like those of `Page.follow`, or `Link`s.
     """

@@ -4,9 +4,8 @@ RFC 6265 §5, and of its revision the rules that protect secure cookies. Invaria
 where its domain, path and Secure allow; nothing is stored that could break the header it would be sent
 in; the run's cookies never change, what a chain sets lies over them until the chain ends.
 
-Public suffixes are guarded against as far as that goes without their list: a Domain without an inner
-dot, or on an address, is no domain. The full list comes with the crawler; within one chain of redirects
-the rest can do little.
+A Domain that is a public suffix is none (§5.3): a cookie for all of `ac.jp` is refused, and one of the host
+`ac.jp` is for that host only. The list costs time, so it is loaded for the first cookie with a Domain.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ import msgspec
 
 from fetcher.errors import ConfigError
 from fetcher.model import Target
+from fetcher.policy.suffixes import is_public_suffix
+from fetcher.policy.urls import path_start
 
 MOST_BYTES = 4096  # of name and value together
 MOST_PER_DOMAIN = 50
@@ -51,14 +52,14 @@ Jar = Mapping[str, Sequence[Cookie]]
 
 
 def jar(cookies: Iterable[Cookie]) -> Jar:
-    """The cookies of a run, by domain: the form that `ChainCookies` looks things up in."""
+    """Return the cookies of a run, by domain: the form that `RedirectCookies` looks things up in."""
     by_domain: dict[str, list[Cookie]] = {}
     for cookie in cookies:
         by_domain.setdefault(cookie.domain, []).append(cookie)
     return by_domain
 
 
-class ChainCookies:
+class RedirectCookies:
     """The cookies of one chain of redirects, lying over those of the run."""
 
     __slots__ = ("_loaded", "_set")
@@ -78,15 +79,15 @@ class ChainCookies:
         return changed
 
     def header(self, target: Target, now_utc: float) -> str | None:
-        """The Cookie header for a request to `target`, longest paths first (§5.4), or None."""
+        """Return the Cookie header for a request to `target`, longest paths first (§5.4), or None."""
         if not self._set and not self._loaded:
             return None
         path = _path(target)
         chosen = [
             cookie
-            for cookie in self._candidates(target.name)
+            for cookie in self._candidates(target.hostname)
             if (cookie.expires is None or cookie.expires > now_utc)
-            and (cookie.domain == target.name or not cookie.is_host_only)
+            and (cookie.domain == target.hostname or not cookie.is_host_only)
             and (target.scheme == "https" or not cookie.is_secure)
             and _path_matches(path, cookie.path)
         ]
@@ -126,12 +127,12 @@ class ChainCookies:
 
 
 def _sent_as(cookie: Cookie) -> tuple[str, bool, bool] | None:
-    """What decides how a stored cookie is sent, whenever it expires; None if it is removed."""
+    """Return the fields that decide how a stored cookie is sent, its expiry aside; None if it is removed."""
     return None if cookie.expires == 0 else (cookie.value, cookie.is_host_only, cookie.is_secure)
 
 
 def parse_set_cookie(line: str, target: Target, now_utc: float) -> Cookie | None:
-    """A Set-Cookie field (§5.2) as a cookie of `target`, or None where §5.3 ignores it.
+    """Return a Set-Cookie field (§5.2) as a cookie of `target`, or None where §5.3 ignores it.
 
     A cookie that is to be removed comes with `expires` 0.
     """
@@ -147,7 +148,7 @@ def parse_set_cookie(line: str, target: Target, now_utc: float) -> Cookie | None
     except UnicodeError:
         return None
     said = _attributes(rest)
-    scope = _scope(said.get("domain", ""), target.name)
+    scope = _scope(said.get("domain", ""), target.hostname)
     is_secure = "secure" in said
     if scope is None or (is_secure and target.scheme != "https"):
         return None
@@ -166,7 +167,7 @@ def parse_set_cookie(line: str, target: Target, now_utc: float) -> Cookie | None
 
 
 def load_netscape(text: str, source: str) -> list[Cookie]:
-    """The cookies of a Netscape cookie file, as curl and browsers' extensions write it.
+    """Return the cookies of a Netscape cookie file, as curl and browsers' extensions write it.
 
     Raises `ConfigError` with the number of a line that is none; its content is never shown.
     """
@@ -212,7 +213,7 @@ def _from_netscape(columns: list[str]) -> Cookie:
 
 
 def _attributes(parts: Iterable[str]) -> dict[str, str]:
-    """The attributes by lower-case name; the last of a name counts (§5.3)."""
+    """Return the attributes by lower-case name; the last of a name counts (§5.3)."""
     said = {}
     for part in parts:
         name, _, value = part.partition("=")
@@ -223,13 +224,13 @@ def _attributes(parts: Iterable[str]) -> dict[str, str]:
 
 
 def _scope(domain: str, name: str) -> tuple[str, bool] | None:
-    """The domain that a cookie is for, and whether it is for that host only; None if it may not be."""
+    """Return the domain that a cookie is for, and whether it is for that host only; None if it may not be."""
     domain = domain.lower().removeprefix(".")
     if not domain or domain == name:
-        return name, not domain or not _has_subdomains(name)
+        return name, not domain or not _has_subdomains(name) or is_public_suffix(name)
     if not _has_subdomains(domain) or _is_address(name) or not name.endswith("." + domain):
         return None
-    return domain, False
+    return None if is_public_suffix(domain) else (domain, False)
 
 
 def _has_subdomains(domain: str) -> bool:
@@ -247,7 +248,7 @@ def _is_address(name: str) -> bool:
 
 
 def _domains(name: str) -> Iterator[str]:
-    """The host's own name, then each domain above it. An address has none above it."""
+    """Yield the host's own name, then each domain above it. An address has none above it."""
     yield name
     if _is_address(name):
         return
@@ -276,9 +277,8 @@ def _expiry(said: Mapping[str, str], now_utc: float) -> float | None:
 
 
 def _path(target: Target) -> str:
-    """The path of the target's URL, without its query."""
-    start = target.url.find("/", len(target.scheme) + 3)
-    return target.url[start:].partition("?")[0] if start >= 0 else "/"
+    """Return the path of the target's URL, without its query."""
+    return target.url[path_start(target.url) :].partition("?")[0] or "/"
 
 
 def _default_path(path: str) -> str:
@@ -301,7 +301,7 @@ _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abb
 
 
 def parse_date(text: str) -> float | None:
-    """A date as cookies have it, in any order (§5.1.1), as UTC epoch seconds; None if it is none."""
+    """Return a date as cookies have it, in any order (§5.1.1), as UTC epoch seconds; None if it is none."""
     clock = day = month = year = None
     for token in _DELIMITERS.split(text):
         if clock is None and (found := _TIME.match(token)):

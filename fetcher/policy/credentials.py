@@ -1,4 +1,4 @@
-"""Which header fields go to which origin.
+"""Header fields of a request, by the origin that it goes to.
 
 What the user gave with `-H` and `-u` goes to the listed hosts and to no other, what a URL or an entry
 holds to that URL's origin, what was given for one host to that host. Invariant: a target that is none
@@ -18,42 +18,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from fetcher.errors import ConfigError
+from fetcher.header_fields import TOKEN, is_secret
 from fetcher.model import Target
+from fetcher.policy.http import DEFAULT_PORTS
 
 Field = tuple[str, str | None]  # None takes the field away, as `-H 'Accept:'` does in curl
 Fields = tuple[tuple[str, str], ...]
 
-# Fields that say nothing secret about who asks; any other may be a credential.
-HARMLESS = frozenset(
-    {
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "cache-control",
-        "content-type",
-        "dnt",
-        "host",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "pragma",
-        "range",
-        "referer",
-        "user-agent",
-    }
-)
-
 _FRAMING = frozenset({"content-length", "trailer", "transfer-encoding", "upgrade"})
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNCLEAN = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class HostCredentials(msgspec.Struct, frozen=True):
-    """What was given for one host alone: `[host."example.org"]` of a settings file."""
+    """Credentials for one host alone: `[host."example.org"]` of a settings file."""
 
     headers: tuple[Field, ...] = ()
     user: str | None = None
@@ -101,7 +78,7 @@ class Credentials:
         userinfo: str | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> Fields:
-        """The fields of a request to `target`, in the order of the wire; the Host is the backend's.
+        """Return the fields of a request to `target`, in the order of the wire; the Host is the backend's.
 
         `userinfo` ("user:password") and `extra` are those of the job's URL and entry: the caller gives
         them only for the origin they belong to. `extra` is left out all the same if that is not listed.
@@ -115,15 +92,15 @@ class Credentials:
         return _layered(base, basic(userinfo), own)
 
     def _base(self, target: Target, base: Fields, *, origin_listed: bool) -> Fields:
-        """The prepared fields of a host that is named, else `base`.
+        """Return the prepared fields of a host that is named, else `base`.
 
         A name without a port stands for the scheme's own port and for what is listed: another port of
         the same host is another origin (RFC 6454 §4).
         """
         key = target.host
         named = self._named.get(key)
-        if named is None and (origin_listed or target.port == _DEFAULT_PORTS.get(target.scheme)):
-            key = target.name
+        if named is None and (origin_listed or target.port == DEFAULT_PORTS.get(target.scheme)):
+            key = target.hostname
             named = self._named.get(key)
         if named is None:
             return base
@@ -139,8 +116,8 @@ class Credentials:
 
 
 def carry_credentials(sent: Fields) -> bool:
-    """Whether any of the fields that were sent may be a credential."""
-    return any(name.lower() not in HARMLESS for name, _ in sent)
+    """Return True if any of the fields that were sent may be a credential."""
+    return any(is_secret(name) for name, _ in sent)
 
 
 def fields(headers: Mapping[str, str]) -> tuple[Field, ...]:
@@ -149,8 +126,8 @@ def fields(headers: Mapping[str, str]) -> tuple[Field, ...]:
 
 
 def unfit(name: str, value: str | None) -> str | None:
-    """Why a field may not go on the wire, or None. The value is never shown."""
-    if not _TOKEN.fullmatch(name):
+    """Return the reason why a field may not go on the wire, or None. The value is never shown."""
+    if not TOKEN.fullmatch(name):
         return f"{name[:40]!a} is not the name of a header"
     if name.lower() in _FRAMING:
         return f"{name} is not the user's to set: it frames the message"
@@ -160,7 +137,7 @@ def unfit(name: str, value: str | None) -> str | None:
 
 
 def checked(headers: Iterable[Field], source: str) -> Iterable[Field]:
-    """The fields as they are; raises `ConfigError` at the first that may not go on the wire."""
+    """Return the fields as they are; raises `ConfigError` at the first that may not go on the wire."""
     for name, value in headers:
         if reason := unfit(name, value):
             raise ConfigError(f"{source}: {reason}")
@@ -179,7 +156,7 @@ def basic(user: str | None) -> tuple[Field, ...]:
 def _by_name(
     hosts: Mapping[str, HostCredentials], netrc: Mapping[str, tuple[str, str | None, str | None]]
 ) -> tuple[tuple[Field, ...], dict[str, _Named]]:
-    """The default entry of netrc, and the layers of each host that is named."""
+    """Return the default entry of netrc, and the layers of each host that is named."""
     logins = {name.lower(): _login(entry) for name, entry in netrc.items()}
     fallback = logins.pop("default", ())
     named = {name: _Named(below=login) for name, login in logins.items() if login}

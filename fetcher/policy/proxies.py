@@ -1,4 +1,4 @@
-"""Which proxy a target is reached through, the same for every backend.
+"""Choice of the proxy for a target, the same for every backend.
 
 The rules are curl's; the environment is read by whoever composes the run, and passed in. Invariant: a
 proxy that comes out of here has a scheme that was allowed, a host and a port, so that backends, which
@@ -14,11 +14,14 @@ from urllib.parse import quote
 
 from fetcher.errors import ConfigError
 from fetcher.model import Target
+from fetcher.policy.http import DEFAULT_PORTS
 
 SCHEMES = frozenset({"http", "https"})
+SOCKS_SCHEMES = frozenset(
+    {"socks4", "socks4a", "socks5", "socks5h"}
+)  # with a or h, the proxy finds the names
 
-_DEFAULT_PORTS = {"https": 443}
-_OTHER_PORT = 1080  # curl's
+_OTHER_PORT = 1080  # curl's, for http too
 _MOST_CACHED = 4096
 _HINT = "write http://host:port, and percent-encode special characters of a password"
 _PROXY = re.compile(
@@ -65,15 +68,15 @@ class NoProxy:
             self._names.setdefault(name, set()).add(port)
 
     def covers(self, target: Target) -> bool:
-        """Whether `target` is reached directly."""
+        """Return True if `target` is reached directly."""
         if self._is_all:
             return True
-        address = _address(target.name)
+        address = _address(target.hostname)
         if address is not None:
             return any(address in network and port in {None, target.port} for network, port in self._networks)
         return any(
             None in ports or target.port in ports
-            for ports in map(self._names.get, _suffixes(target.name.rstrip(".")))
+            for ports in map(self._names.get, _suffixes(target.hostname.rstrip(".")))
             if ports
         )
 
@@ -94,7 +97,7 @@ class ProxyRules:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, schemes: Collection[str] = SCHEMES) -> ProxyRules:
-        """The rules of `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
+        """Return the rules of `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
 
         Either case will do, the lower one first; an empty variable is none. `HTTP_PROXY` is ignored in
         a CGI program, where it is a header of the client (CVE-2016-5385).
@@ -108,7 +111,7 @@ class ProxyRules:
 
     @classmethod
     def explicit(cls, proxy: str, *, no_proxy: str = "", schemes: Collection[str] = SCHEMES) -> ProxyRules:
-        """One proxy for every scheme, as `--proxy` gives it."""
+        """Return one proxy for every scheme, as `--proxy` gives it."""
         url = parse_proxy(proxy, "--proxy", schemes=schemes)
         return cls(http=url, https=url, no_proxy=NoProxy(no_proxy))
 
@@ -117,7 +120,7 @@ class ProxyRules:
         return not self._for_scheme
 
     def proxy_for(self, target: Target) -> str | None:
-        """The URL of the proxy for `target`, or None if it is reached directly."""
+        """Return the URL of the proxy for `target`, or None if it is reached directly."""
         if not self._for_scheme:
             return None
         key = (target.scheme, target.host)
@@ -133,7 +136,7 @@ class ProxyRules:
 
 
 def parse_proxy(text: str, source: str, *, schemes: Collection[str] = SCHEMES) -> str:
-    """A proxy's URL as `scheme://[userinfo@]host:port`; http and curl's port unless it says otherwise.
+    """Return a proxy's URL as `scheme://[userinfo@]host:port`; http and curl's port unless it says otherwise.
 
     Raises `ConfigError`, which never shows the URL: it may hold a password.
     """
@@ -144,13 +147,10 @@ def parse_proxy(text: str, source: str, *, schemes: Collection[str] = SCHEMES) -
     if scheme not in schemes:
         raise ConfigError(
             f"{source}: a proxy of the kind {scheme[:20]}:// is not supported here",
-            hint=(
-                "the asyncio backend needs the extra for it: fetcher[socks]"
-                if scheme.startswith("socks")
-                else _HINT
-            ),
+            hint=("install fetcher[socks], or choose the curl backend" if scheme in SOCKS_SCHEMES else _HINT),
         )
-    port = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(scheme, _OTHER_PORT)
+    usual = DEFAULT_PORTS["https"] if scheme == "https" else _OTHER_PORT
+    port = int(found["port"]) if found["port"] else usual
     if not 1 <= port <= 65535:
         raise ConfigError(f"{source}: {port} is not a port", hint=_HINT)
     host = found["host"].lower()
@@ -171,7 +171,7 @@ def _variable(environ: Mapping[str, str], name: str, schemes: Collection[str]) -
 
 
 def _suffixes(name: str) -> list[str]:
-    """The name itself and each domain above it."""
+    """Return the name itself and each domain above it."""
     labels = name.split(".")
     return [".".join(labels[start:]) for start in range(len(labels))]
 
@@ -184,7 +184,7 @@ def _address(name: str) -> _Address | None:
 
 
 def _network(entry: str) -> _Network | None:
-    """An address or a network, with or without brackets around an IPv6 address."""
+    """Return an address or a network, with or without brackets around an IPv6 address."""
     try:
         return ipaddress.ip_network(entry.replace("[", "").replace("]", ""), strict=False)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Where a redirect leads, or why it is not followed.
+"""Redirects: the next request, or the reason why it is not made.
 
 A pure decision about one hop (RFC 9110 §15.4); the engine then judges the target by scope, robots and
-safety like any other URL. Invariant: a `Hop` is never a URL that the chain has just seen by the same
+safety like any other URL. Invariant: a `NextRequest` is never a URL that the chain has just seen by the same
 method, never one more than `max_redirects`, and never from https to http with credentials.
 """
 
@@ -13,15 +13,13 @@ import msgspec
 
 from fetcher.errors import RedirectFailed
 from fetcher.model import Target
-from fetcher.policy.gate import resolve
-
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+from fetcher.policy.urls import resolve_redirect
 
 _LONGEST_SHOWN = 200
 
 
-class Hop(msgspec.Struct, frozen=True, gc=False):
-    """The next hop. `drops_credentials` says that it is at another origin: scheme, host or port.
+class NextRequest(msgspec.Struct, frozen=True, gc=False):
+    """The next hop.
 
     Within the origin the target keeps the userinfo of the current one, unless it brings its own.
     `note` is something worth reporting, or None.
@@ -30,11 +28,10 @@ class Hop(msgspec.Struct, frozen=True, gc=False):
     target: Target
     method: str
     keeps_body: bool
-    drops_credentials: bool
     note: str | None = None
 
 
-def next_hop(
+def next_request(
     request_method: str,
     response_status: int,
     location_values: Sequence[str],
@@ -44,8 +41,8 @@ def next_hop(
     max_redirects: int,
     seen: Collection[str],
     has_credentials: bool,
-) -> Hop:
-    """The hop that a redirect (a status of `REDIRECTS`) from `current` asks for.
+) -> NextRequest:
+    """Return the hop that a redirect (a status of `REDIRECTS`) from `current` asks for.
 
     `hops` counts the redirects already followed. `seen` is the chain's URLs in order, `current` last,
     since the cookies or the method last changed: after either, the same URL may answer otherwise, even
@@ -55,14 +52,13 @@ def next_hop(
         RedirectFailed: `bad-redirect`, `redirect-loop`, `too-many-redirects`, or `insecure-redirect`
             (from https to http, with credentials).
     """
-    target = resolve(current, _location(location_values))
-    method = _next_method(request_method, response_status)
+    target = resolve_redirect(current, _location(location_values))
+    method = next_method(request_method, response_status)
     if method == request_method:
         _refuse_loop(seen, current.url, target.url)
     if hops >= max_redirects:
         raise RedirectFailed("too-many-redirects", _too_many(hops, max_redirects, target.url))
-    is_same_origin = target.origin == current.origin
-    if is_same_origin and target.userinfo is None and current.userinfo is not None:
+    if target.origin == current.origin and target.userinfo is None and current.userinfo is not None:
         target = msgspec.structs.replace(target, userinfo=current.userinfo)
     note = None
     if current.scheme == "https" and target.scheme == "http":
@@ -73,17 +69,16 @@ def next_hop(
                 hint="list the http URL itself if it may have them",
             )
         note = f"redirected from https to plain http: {_shown(target.url)}"
-    return Hop(
+    return NextRequest(
         target=target,
         method=method,
         keeps_body=method == request_method and response_status != 303,
-        drops_credentials=not is_same_origin,
         note=note,
     )
 
 
 def _location(values: Sequence[str]) -> str:
-    """The one Location. Several that agree are one; several that differ would be a guess."""
+    """Return the one Location. Several that agree are one; several that differ would be a guess."""
     distinct = {value.strip(" \t") for value in values}
     if not distinct:
         raise RedirectFailed("bad-redirect", "redirect without a Location")
@@ -92,7 +87,8 @@ def _location(values: Sequence[str]) -> str:
     return distinct.pop()
 
 
-def _next_method(method: str, status: int) -> str:
+def next_method(method: str, status: int) -> str:
+    """Return the method of the request that follows an answer with this status."""
     if status == 303:
         return "HEAD" if method == "HEAD" else "GET"
     if method == "POST" and status in {301, 302}:

@@ -1,8 +1,8 @@
-"""Whether an attempt that failed is tried again, and when.
+"""Retries of attempts that failed: is there another one, and when?
 
-A pure decision: the attempt goes in, `Again` or `GiveUp` comes out, and the scheduler does the
+A pure decision: the attempt goes in, `TryAgain` or `GiveUp` comes out, and the scheduler does the
 waiting. Invariants: an attempt that `TRIED_AGAIN`, the statuses or the method rule out is never tried
-again; every `Again` either costs one of the URL's retries or adds at least `LEAST_HOLD_S` to its waits
+again; every `TryAgain` either costs one of the URL's retries or adds at least `LEAST_HOLD_S` to its waits
 for Retry-After, so no answer of a server can keep a URL alive for ever.
 
 The bounds are tenacity's `wait` and `stop` objects, called with the attempt's number. Its
@@ -12,7 +12,6 @@ comes from `wait_exponential`, which has the same arithmetic, and the jitter is 
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -30,6 +29,8 @@ from fetcher.errors import (
     FetcherError,
     NameNotResolved,
     ParseFailed,
+    PartialAnswer,
+    PieceMismatch,
     ProtocolBroken,
     RedirectFailed,
     Refused,
@@ -37,15 +38,18 @@ from fetcher.errors import (
     TimedOut,
     TlsRejected,
 )
+from fetcher.policy.http import IDEMPOTENT
 
 # What may be tried again: yes, no, or the attribute of the error that says so. A class that is not
 # listed goes by its base; what is listed nowhere is not tried again.
 TRIED_AGAIN: Mapping[type[FetcherError], bool | str] = {
-    ConnectFailed: True,
+    ConnectFailed: "temporary",
     TimedOut: True,
     ConnectionLost: True,
+    PartialAnswer: True,
     NameNotResolved: "temporary",
     BadEncoding: "is_truncated",
+    PieceMismatch: "is_mendable",
     TlsRejected: False,
     ProtocolBroken: False,
     BodyTooLarge: False,
@@ -55,9 +59,6 @@ TRIED_AGAIN: Mapping[type[FetcherError], bool | str] = {
     StorageError: False,
     FetcherError: False,
 }
-
-# RFC 9110 §9.2.2. Any other method is tried again only if no connection was made.
-IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 # The statuses by which a host asks for time (RFC 9110 §15.6.4, RFC 6585 §4).
 PUSHBACK = frozenset({429, 503})
@@ -75,8 +76,8 @@ _LONGEST_VALUE = 64
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that did not succeed: an `error`, or a `status` from 400 up.
 
-    `number` counts the attempts made, this one included; `excused` says how many of the earlier ones
-    ended in an `Again` that cost no retry. `waited_s` is what the URL has spent on Retry-After so far.
+    `number` counts the attempts made, this one included; `free_attempts` says how many of the earlier ones
+    ended in an `TryAgain` that cost no retry. `waited_s` is what the URL has spent on Retry-After so far.
     """
 
     number: int
@@ -85,17 +86,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     retry_after: str | None = None  # the header as it came
     waited_s: float = 0.0
-    excused: int = 0
+    free_attempts: int = 0
     connection_made: bool = True
     now_utc: float = 0.0
 
 
-class Again(msgspec.Struct, frozen=True, gc=False):
-    """Try again after `delay_s`; with `holds_host`, nothing else starts at the host before then."""
+class TryAgain(msgspec.Struct, frozen=True, gc=False):
+    """Try again after `delay_s`."""
 
     delay_s: float
     costs_retry: bool
-    holds_host: bool
     reason: Literal["backoff", "retry-after"]
 
 
@@ -108,9 +108,11 @@ class GiveUp(msgspec.Struct, frozen=True, gc=False):
     error_slug: str | None = None
     message: str | None = None
     hold_s: float = 0.0
+    is_passing: bool = False  # another run may do better: only the budget was spent
 
 
 _GIVE_UP = GiveUp()
+_SPENT = GiveUp(is_passing=True)
 
 
 class RetryPolicy:
@@ -130,35 +132,36 @@ class RetryPolicy:
         self._wait = tenacity.wait_exponential(multiplier=FIRST_WINDOW_S, max=LAST_WINDOW_S)
         self._stop = tenacity.stop_after_attempt(retries + 1)
 
-    def decide(self, attempt: Attempt) -> Again | GiveUp:
-        """What follows the attempt."""
+    def decide(self, attempt: Attempt) -> TryAgain | GiveUp:
+        """Decide what follows the attempt."""
         pushed_back = attempt.status in PUSHBACK
         asked_s = retry_after_s(attempt.retry_after, attempt.now_utc) if pushed_back else None
         if not self.allows(attempt):
             return _GIVE_UP if asked_s is None else GiveUp(hold_s=min(asked_s, self._max_wait_s))
         if asked_s is not None:
             return self._after_asked(max(asked_s, LEAST_HOLD_S), attempt.waited_s)
-        state = _call_state(attempt.number - attempt.excused)
+        state = _call_state(attempt.number - attempt.free_attempts)
         delay_s = self._wait(state) * self._random()
         if self._stop(state):
-            return GiveUp(hold_s=delay_s) if pushed_back else _GIVE_UP
-        return Again(delay_s=delay_s, costs_retry=True, holds_host=pushed_back, reason="backoff")
+            return GiveUp(hold_s=delay_s, is_passing=True) if pushed_back else _SPENT
+        return TryAgain(delay_s=delay_s, costs_retry=True, reason="backoff")
 
     def allows(self, attempt: Attempt) -> bool:
-        """Whether what happened may be tried again at all, whatever budget is left."""
+        """Return True if what happened may be tried again at all, whatever budget is left."""
         if attempt.method not in IDEMPOTENT and _may_have_arrived(attempt):
             return False
         if attempt.error is not None:
             return _is_passing(attempt.error)
         return attempt.status in self._retry_on
 
-    def _after_asked(self, delay_s: float, waited_s: float) -> Again | GiveUp:
+    def _after_asked(self, delay_s: float, waited_s: float) -> TryAgain | GiveUp:
         if waited_s + delay_s <= self._max_wait_s:
-            return Again(delay_s=delay_s, costs_retry=False, holds_host=True, reason="retry-after")
+            return TryAgain(delay_s=delay_s, costs_retry=False, reason="retry-after")
         after = f" after {waited_s:.0f} s of waiting" if waited_s else ""
         return GiveUp(
             "retry-later",
             f"asked to wait {delay_s:.0f} s{after}, more than --max-wait {self._max_wait_s:g} s allows",
+            is_passing=True,
         )
 
 
@@ -172,6 +175,8 @@ def retry_after_s(value: str | None, now_utc: float) -> float | None:
     value = value.strip(" \t")
     if _SECONDS.fullmatch(value):
         return min(float(value), LONGEST_RETRY_AFTER_S)
+    import email.utils  # noqa: PLC0415  (20 modules, for few answers)
+
     try:
         date = email.utils.parsedate_to_datetime(value)
         if date.tzinfo is None:  # asctime's form, and "-0000"
@@ -191,14 +196,14 @@ def _is_passing(error: FetcherError) -> bool:
 
 
 def _may_have_arrived(attempt: Attempt) -> bool:
-    """Whether the server may have seen the request; when in doubt, yes."""
+    """Return False only if the server cannot have seen the request."""
     if attempt.connection_made or attempt.status is not None:
         return True
     return isinstance(attempt.error, ExchangeError) and attempt.error.phase in _CONNECTED_PHASES
 
 
 def _call_state(number: int) -> tenacity.RetryCallState:
-    """The least that tenacity's wait and stop objects look at: the attempt's number."""
+    """Return the least that tenacity's wait and stop objects look at: the attempt's number."""
     state = tenacity.RetryCallState(cast("tenacity.BaseRetrying", None), None, (), {})
     state.attempt_number = max(number, 1)
     return state

@@ -3,23 +3,23 @@
 Which lines hold for us is decided here, as RFC 9309 §2.2.1 says: all groups that name our product token,
 without regard to case, or those of `*` where none does. Protego reads these lines, with the spellings
 that are seen in the wild, and matches URLs. Invariant: whatever the bytes, there is an answer, and soon:
-both the lines that are read and the wildcards in them are bounded, because each URL is tried against all.
-Google's parser bounds the same things.
+the bytes that are read and the wildcards in them are bounded, because each URL is tried against all. A rule
+without a wildcard costs next to nothing, so there may be as many as fit.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import msgspec
 from protego import Protego
 
-from fetcher.policy.links import resolve
-from fetcher.policy.pace import MOST_DELAY_S
+from fetcher.policy.link_urls import resolve_link
+from fetcher.policy.throttle import MOST_DELAY_S
 
 MOST_BYTES = 500 * 1024  # RFC 9309 §2.5
-MOST_RULES = 10_000  # each costs up to 0.1 µs for every URL
-MOST_WILDCARDS = 2_000  # `*`, over all rules; each costs up to 10 µs for a URL of 2,000 characters
+MOST_WILDCARDS = 10_000  # `*`, over all rules; each costs up to 5 µs for a URL of 2,000 characters
 LONGEST_LINE = 16_384  # characters; a rule that is longer than a URL can be matches none
 MOST_SITEMAPS = 1_000
 
@@ -35,6 +35,7 @@ _line_ends = re.compile(r"\r\n?|\n").split
 _NO_LINE_ENDS = str.maketrans(
     {c: "".join(f"%{byte:02X}" for byte in c.encode()) for c in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"}
 )
+_NOTHING = "Disallow: /"  # what is allowed beside it is matched by a rule of its own
 _AGENT_END = re.compile(r"[/\s(;,]")
 _COMPATIBLE = re.compile(r"\(\s*compatible\s*;\s*([^/\s();,]+)", re.IGNORECASE)
 
@@ -42,28 +43,72 @@ _COMPATIBLE = re.compile(r"\(\s*compatible\s*;\s*([^/\s();,]+)", re.IGNORECASE)
 class RobotsRules:
     """The rules of one origin for one crawler; `agent` is its product token, as `agent_token` gives it.
 
-    `crawl_delay_s` is the longer of Crawl-delay and what Request-rate comes to, at most `MOST_DELAY_S`,
-    which `is_clamped` tells; 0.0 is none. `sitemaps` are absolute http and https URLs, of all groups.
+    `crawl_delay_s` is the longer of Crawl-delay and what Request-rate comes to, at most `MOST_DELAY_S`;
+    0.0 is none. `sitemaps` are http and https URLs of all groups, relative ones
+    resolved against `url`, where the text came from. `notes` say what was not read of it.
     """
 
-    __slots__ = ("_protego", "crawl_delay_s", "is_clamped", "sitemaps")
+    __slots__ = ("_protego", "crawl_delay_s", "notes", "sitemaps")
 
-    def __init__(self, text: bytes, agent: str) -> None:
-        lines, sitemaps = _lines_for(_decoded(text), agent.lower())
+    def __init__(self, text: bytes, agent: str, url: str) -> None:
+        chosen, sitemaps = _lines_for(_decoded(text), agent.lower())
+        lines = chosen.kept
+        self.notes = tuple(_notes(len(text) > MOST_BYTES, chosen.passed_over))
         protego = Protego.parse("\n".join(["User-agent: *", *lines, *sitemaps]))
         self._protego = protego if lines else None
-        delay = _delay(protego)
-        self.is_clamped = delay > MOST_DELAY_S
-        self.crawl_delay_s = min(delay, MOST_DELAY_S)
-        self.sitemaps = _absolute(protego.sitemaps)
+        self.crawl_delay_s = min(_delay(protego), MOST_DELAY_S)
+        self.sitemaps = _absolute(protego.sitemaps, url)
 
     def allows(self, url: str) -> bool:
-        """Whether `url`, an admitted one of this origin, may be asked for."""
+        """Return True if `url`, an admitted one of this origin, may be asked for."""
         return self._protego is None or self._protego.can_fetch(url, "*")
 
 
+class RobotsVerdict(msgspec.Struct, frozen=True):
+    """Verdict of a robots.txt on one URL.
+
+    `group` is the product token whose groups hold, `*` or "" for none; `line` and `text` are those of the
+    rule that decides, None where no rule matches.
+    """
+
+    allows: bool
+    group: str
+    line: int | None = None
+    text: str | None = None
+
+
+def verdict_on(text: bytes, agent: str, url: str) -> RobotsVerdict:
+    """Find the line that decides about an admitted URL: of those that match, the longest; else Allow."""
+    chosen, _ = _lines_for(_decoded(text), agent.lower())
+    winner: tuple[int, str] | None = None
+    for number, line in zip(chosen.numbers, chosen.kept, strict=True):
+        if _matches(line, url) and (winner is None or _prevails(line, winner[1], url)):
+            winner = number, line
+    allows = winner is None or _can_fetch([winner[1]], url)
+    return RobotsVerdict(allows, chosen.group if chosen.kept else "", *(winner or (None, None)))
+
+
+def _matches(line: str, url: str) -> bool:
+    found = _line(line)
+    if found is None or not found[3]:
+        return False
+    return not _can_fetch([line], url) or (found[3][:1].lower() == "a" and _can_fetch([line, _NOTHING], url))
+
+
+def _prevails(line: str, over: str, url: str) -> bool:
+    """Tell which of two lines that match decides; of two that say the same, the longer one."""
+    before = _can_fetch([over], url)
+    if _can_fetch([line], url) is before:
+        return len(line) > len(over)
+    return _can_fetch([over, line], url) is not before
+
+
+def _can_fetch(lines: Iterable[str], url: str) -> bool:
+    return bool(Protego.parse("\n".join(["User-agent: *", *lines])).can_fetch(url, "*"))
+
+
 def agent_token(user_agent: str) -> str:
-    """The product token of a User-Agent header: `fetcher` of `fetcher/0.1 (+https://…)`.
+    """Return the product token of a User-Agent header: `fetcher` of `fetcher/0.1 (+https://…)`.
 
     Of `Mozilla/5.0 (compatible; Foobot/1.0)` it is `Foobot`: that is whom such a crawler means.
     """
@@ -75,7 +120,7 @@ def agent_token(user_agent: str) -> str:
 
 
 def _decoded(text: bytes) -> str:
-    """The part that is read, cut at a line's end. Of a page that stands in for robots.txt, nothing."""
+    """Return the part that is read, cut at a line's end. Of a page that stands in for robots.txt, nothing."""
     if len(text) > MOST_BYTES:
         text = text[: MOST_BYTES + 1]
         text = text[: max(text.rfind(b"\n"), text.rfind(b"\r")) + 1]
@@ -83,15 +128,15 @@ def _decoded(text: bytes) -> str:
     return "" if decoded[:200].lstrip().lower().startswith(_HTML) else decoded
 
 
-def _lines_for(text: str, agent: str) -> tuple[list[str], list[str]]:
-    """The rules of the groups that hold for `agent`, and the lines that name sitemaps."""
-    named = _Lines()
-    general = _Lines()
+def _lines_for(text: str, agent: str) -> tuple[_Lines, list[str]]:
+    """Return the rules of the groups that hold for `agent`, and the lines that name sitemaps."""
+    named = _Lines(agent)
+    general = _Lines("*")
     sitemaps: list[str] = []
     holding: list[_Lines] = []
     is_named = False
     is_in_agents = False
-    for line in _line_ends(text):
+    for number, line in enumerate(_line_ends(text), 1):
         found = _line(line) if len(line) <= LONGEST_LINE else None
         if found is None:
             continue
@@ -114,30 +159,36 @@ def _lines_for(text: str, agent: str) -> tuple[list[str], list[str]]:
         else:
             is_in_agents = False
             for lines in holding:
-                lines.add(line, value if is_rule else None)
-    return (named if is_named else general).kept, sitemaps
+                lines.add(number, line, value if is_rule else None)
+    return named if is_named else general, sitemaps
 
 
 class _Lines:
-    """Lines of groups that hold together, within the limits: beyond them none is read."""
+    """Lines of groups that hold together, but for the rules that would bring too many wildcards.
 
-    def __init__(self) -> None:
+    `numbers` are theirs in the text, `group` is the agent that they hold for.
+    """
+
+    def __init__(self, group: str) -> None:
+        self.group = group
         self.kept: list[str] = []
+        self.numbers: list[int] = []
+        self.passed_over = 0
         self._wildcards = 0
 
-    def add(self, line: str, pattern: str | None) -> None:
-        if len(self.kept) >= MOST_RULES:
-            return
+    def add(self, number: int, line: str, pattern: str | None) -> None:
         if pattern is not None and "*" in pattern:
             wildcards = self._wildcards + pattern.count("*")
             if wildcards > MOST_WILDCARDS:
+                self.passed_over += 1
                 return
             self._wildcards = wildcards
         self.kept.append(line)
+        self.numbers.append(number)
 
 
 def _agent_of(value: str) -> str:
-    """Whom a line means: `*`, or a product token in lower case."""
+    """Return the agent of a line: `*`, or a product token in lower case."""
     name = value.partition("#")[0].strip().lower()
     return name if name == "*" else _AGENT_END.split(name.replace("*", ""), maxsplit=1)[0]
 
@@ -151,11 +202,13 @@ def _delay(protego: Protego) -> float:
     return delay
 
 
-def _absolute(sitemaps: Iterable[str]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for sitemap in sitemaps:
-        if sitemap[:8].lower().startswith(("http://", "https://")):
-            url = resolve(sitemap, sitemap)
-            if url is not None:
-                found[url] = None
-    return tuple(found)
+def _absolute(sitemaps: Iterable[str], base: str) -> tuple[str, ...]:
+    resolved = (resolve_link(base, sitemap) for sitemap in sitemaps)
+    return tuple(dict.fromkeys(url for url in resolved if url is not None))
+
+
+def _notes(is_cut: bool, passed_over: int) -> Iterator[str]:  # noqa: FBT001
+    if is_cut:
+        yield f"only the first {MOST_BYTES // 1024} KiB are read"
+    if passed_over:
+        yield f"{passed_over:,} rules beyond {MOST_WILDCARDS:,} wildcards are not heeded"

@@ -1,4 +1,4 @@
-"""Scope: which of the links that a crawl finds it follows, and which rule leaves the others out.
+"""Scope of a crawl: rules that follow a link or leave it out.
 
 Invariant: the answer depends on the link, its kind and its depth, and on the seeds and settings, never on
 what was judged before; so what is crawled does not depend on who answered first. Seeds are not judged.
@@ -24,14 +24,15 @@ the pattern and the URL (CWE-1333).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from fetcher import patterns
+from fetcher import re_compat
 from fetcher.errors import ConfigError
 from fetcher.model import LinkKind, Target
-from fetcher.policy.links import canonical_key
-from fetcher.policy.text import visible
+from fetcher.policy.link_urls import canonical_key
+from fetcher.policy.redaction import escape_controls
+from fetcher.policy.suffixes import registrable
+from fetcher.policy.urls import path_start
 
 Reach = Literal["host", "domain", "prefix", "any"]
 Search = Callable[[bytes], object]
@@ -43,7 +44,7 @@ _MOST_DOMAINS = 100_000  # remembered
 _FREE = frozenset({"asset", "sitemap"})
 _COMMON_PORTS = frozenset({80, 443})
 # One to three segments and then the same, three times and more: /a/b/a/b/a/b/a/b
-_repeats = patterns.compile(r"((?:/[^/]*+){1,3}?)\1{3}(?![^/])").search
+_repeats = re_compat.compile(r"((?:/[^/]*+){1,3}?)\1{3}(?![^/])").search
 
 
 class Scope:
@@ -63,7 +64,9 @@ class Scope:
         max_url_length: int = LONGEST_URL,
     ) -> None:
         if scope not in get_args(Reach):
-            raise ConfigError(f"scope: expected one of {', '.join(get_args(Reach))}, got {visible(scope)}")
+            raise ConfigError(
+                f"scope: expected one of {', '.join(get_args(Reach))}, got {escape_controls(scope)}"
+            )
         self._reach = scope
         self._depth = depth
         self._max_length = max_url_length
@@ -89,13 +92,13 @@ class Scope:
                 bare = target.host.rpartition(":")[0]
                 self._hosts.update(f"{bare}:{port}" for port in _COMMON_PORTS)
         elif self._reach == "domain":
-            self._domains.add(self._domain(target.name))
+            self._domains.add(self._domain(target.hostname))
         elif self._reach == "prefix":
             path = canonical_key(target.url).partition("?")[0]
             self._prefixes = tuple({*self._prefixes, path[: path.rindex("/") + 1]})
 
     def judge(self, target: Target, kind: LinkKind, depth: int) -> str | None:
-        """The rule that leaves this link out, or None.
+        """Return the rule that leaves this link out, or None.
 
         `depth` is that which the link would have. The rules, in the order in which they are tried:
         `depth`, `scope`, `include`, `exclude`, `url-length`, `repeating-path`.
@@ -127,7 +130,7 @@ class Scope:
         return target.host in self._hosts
 
     def _is_in_domain(self, target: Target) -> bool:
-        name = target.name
+        name = target.hostname
         return (self._by_name.get(name) or self._domain(name)) in self._domains
 
     def _is_below(self, target: Target) -> bool:
@@ -137,19 +140,12 @@ class Scope:
         return "%" in url and canonical_key(url).startswith(self._prefixes)
 
     def _domain(self, name: str) -> str:
-        """What can be registered of `name`; all of it where no public suffix is known, and for addresses."""
-        domain: str = _public_suffixes().privatesuffix(name) or name
+        """Return the registrable domain of `name`; the name itself where it has none that is known."""
+        domain = registrable(name) or name
         if len(self._by_name) >= _MOST_DOMAINS:
             self._by_name.clear()
         self._by_name[name] = domain
         return domain
-
-
-@cache
-def _public_suffixes() -> Any:
-    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415  30 ms that most runs don't need
-
-    return PublicSuffixList(accept_unknown=False)
 
 
 def _is_anything(_target: Target) -> bool:
@@ -157,17 +153,17 @@ def _is_anything(_target: Target) -> bool:
 
 
 def is_repeating(url: str) -> bool:
-    """Whether the path has the same one to three segments more than three times in a row.
+    """Return True if the path has the same one to three segments more than three times in a row.
 
     So do the endless paths of a server that answers a relative link wrongly.
     """
-    start = url.index("/", 8)
+    start = path_start(url)
     end = url.find("?", start)
     return _repeats(url, start, len(url) if end < 0 else end) is not None
 
 
 def variants_key(url: str) -> str | None:
-    """The URL up to its query or to a `;` in its last segment: what the variants of a page share.
+    """Return the URL up to its query or to a `;` in its last segment: what the variants of a page share.
 
     None for a URL that has neither.
     """
@@ -197,6 +193,6 @@ def _compiled(setting: str, patterns: Sequence[str]) -> list[Search]:
             if isinstance(reason, bytes):
                 reason = reason.decode("utf-8", "replace")
             raise ConfigError(
-                f"{setting}: bad pattern {visible(repr(pattern), 80)}: {visible(reason)}"
+                f"{setting}: bad pattern {escape_controls(repr(pattern), 80)}: {escape_controls(reason)}"
             ) from None
     return searches

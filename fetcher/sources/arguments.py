@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
 
 from fetcher.model import Entry
-from fetcher.sources.entries import BATCH, plain
+from fetcher.sources.validation import BATCH, plain
 
 
 class Arguments:

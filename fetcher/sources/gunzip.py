@@ -13,7 +13,7 @@ class BadGzip(Exception):
 
 
 def plain_blocks(read: Callable[[], bytes], size: int) -> Iterator[bytes]:
-    """What `read` returns until it returns nothing; decompressed if it begins as gzip does.
+    """Yield the blocks of `read` until it returns none; decompressed if they begin as gzip does.
 
     Blocks are never empty. Of gzip none is longer than `size`, whatever it expands to.
 
@@ -49,7 +49,7 @@ def _gunzip(data: bytes, read: Callable[[], bytes], size: int) -> Iterator[bytes
 
 
 def _next_member(data: bytes, read: Callable[[], bytes]) -> bytes:
-    """What follows a member: another one, or nothing but the zero bytes that pad tapes."""
+    """Return the data that follows a member: another one, or none after the zero bytes that pad tapes."""
     data = data.lstrip(b"\0")
     while len(data) < len(_MAGIC) and (more := read()):
         data = (data + more).lstrip(b"\0")

@@ -1,4 +1,4 @@
-"""What a program hands to the library: any iterable of URLs, endless and asynchronous ones too.
+"""Sources of the library: any iterable of URLs, endless and asynchronous ones too.
 
 Nothing is pulled ahead of the consumer beyond one batch, and an item of an asynchronous iterable is
 handed over as soon as it is there.
@@ -13,7 +13,7 @@ from typing import Any
 from yarl import URL
 
 from fetcher.model import Entry
-from fetcher.sources.entries import RULES, from_columns, plain, readable, refused, typed
+from fetcher.sources.validation import RULES, from_columns, plain, readable, refused, typed
 
 Item = str | URL | Mapping[str, Any] | Entry
 
@@ -45,18 +45,19 @@ class IterableSource:
         if isinstance(self._urls, AsyncIterable):
             async for item in self._urls:
                 position += 1
-                yield [_entry(item, position)]
+                yield [entry_of(item, position)]
             return
         items = iter(self._urls)
         while some := list(islice(items, self._batch)):
-            yield [_entry(item, number) for number, item in enumerate(some, position + 1)]
+            yield [entry_of(item, number) for number, item in enumerate(some, position + 1)]
             position += len(some)
 
     async def aclose(self) -> None:
         """Nothing is held open."""
 
 
-def _entry(item: object, position: int) -> Entry:
+def entry_of(item: object, position: int) -> Entry:
+    """Return the entry of one item. Raises `TypeError` if it is none of those that there may be."""
     if isinstance(item, str):
         return plain(item, None, position)
     if isinstance(item, URL):
@@ -69,7 +70,7 @@ def _entry(item: object, position: int) -> Entry:
 
 
 def _checked(entry: Entry, position: int) -> Entry:
-    """A ready entry, held to the same rules as a line of a file."""
+    """Return a ready entry, held to the same rules as a line of a file."""
     source = None if entry.source is None else readable(entry.source)
     line = entry.line if entry.line is not None and 0 <= entry.line < 2**63 else position
     if entry.bad is not None:

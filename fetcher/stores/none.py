@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fetcher.errors import StorageError
-from fetcher.model import Job, Record
-from fetcher.ports import Body
+from fetcher.model import Outcome
 
 
 class NoneStore:
-    """Implements `ports.Store` without files."""
+    """Implementation of `ports.Store` without files."""
 
     keeps_files = False
+    keeps_exchanges = False
+    keeps_archives = False
 
-    async def put(self, batch: Sequence[tuple[Job, Record, Body]]) -> list[str | StorageError | None]:
+    async def put(self, batch: Sequence[Outcome]) -> list[str | StorageError | None]:
         """None for each."""
         return [None] * len(batch)
 
-    def occupied(self, path: str) -> bool:  # noqa: ARG002 - the port's signature
+    def existing(self, paths: Collection[str]) -> Collection[str]:  # noqa: ARG002 - the port's signature
+        return ()
+
+    def has_file(self, path: str, length: int) -> bool:  # noqa: ARG002 - the port's signature
         return False
 
-    def holds(self, path: str, length: int) -> bool:  # noqa: ARG002 - the port's signature
+    def recover(self, lengths: Mapping[str, int]) -> None:
+        """Nothing to recover: there are no archives."""
+
+    def holds(self, url: str) -> bool:  # noqa: ARG002 - the port's signature
         return False
 
     async def aclose(self) -> None:

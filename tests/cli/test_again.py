@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 from collections import Counter
@@ -39,7 +41,7 @@ def test_a_second_run_makes_no_request_and_writes_nothing(program: Program, fetc
     assert fetched.log == []
     assert marks(out) == before
     assert (out / "results.jsonl").read_bytes() == text
-    assert "40  of these had ended before this run" in ended.err
+    assert "nothing left to fetch: 40 done before" in ended.err
 
 
 def test_a_second_run_keeps_the_exit_code_of_what_failed(program: Program, site: Site) -> None:
@@ -250,3 +252,37 @@ def test_what_an_earlier_list_left_is_fetched_too(program: Program, make_site: M
     assert ended.code == 0
     assert len(by_url(program.folder / "out")) == 51
     assert "earlier list" in ended.err
+
+
+@pytest.mark.parametrize("digest", ["blake3", "none"])
+def test_a_refresh_with_another_digest_finds_what_changed(
+    program: Program, make_site: MakeSite, digest: str
+) -> None:
+    site = make_site(6)
+    urls = [site.url(path) for path in site.pages]
+    command = ("get", *urls, "-o", "out", "--digest", digest)
+    assert program.run(*command).code == 0
+    assert {
+        (r["sha256"], r["digest"].partition(":")[0]) for r in by_url(program.folder / "out").values()
+    } == {(None, digest)}
+    site.pages["/p/4"] = b"other, and longer than it was"
+    if digest == "blake3":
+        site.has_validators = False  # then the bytes tell
+    assert program.run(*command, "--refresh").code == 0
+    last = by_url(program.folder / "out")
+    assert {url for url, record in last.items() if record["state"] == "done"} == {site.url("/p/4")}
+    assert {record["digest"].partition(":")[0] for record in last.values()} == {digest}
+
+
+def test_a_sha256_in_the_list_is_met_whatever_the_digest(program: Program, make_site: MakeSite) -> None:
+    site = make_site(2)
+    (good, body), (bad, _) = site.pages.items()
+    lines = [
+        {"url": site.url(good), "sha256": hashlib.sha256(body).hexdigest()},
+        {"url": site.url(bad), "sha256": "0" * 64},
+    ]
+    (program.folder / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    program.run("get", "-i", "list.jsonl", "-o", "out", "--digest", "none")
+    last = by_url(program.folder / "out")
+    assert last[site.url(good)]["sha256"] == lines[0]["sha256"]
+    assert last[site.url(bad)]["error"] == "checksum"

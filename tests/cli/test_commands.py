@@ -79,7 +79,7 @@ def test_a_dry_run_in_a_run_directory_knows_what_is_done_and_leaves_it_alone(
 
 
 def test_status_as_json_has_the_counts(program: Program, site: Site) -> None:
-    urls = [site.url("/p/0"), site.url("/p/1"), site.url("/gone"), "nonsense"]
+    urls = [site.url("/p/0"), site.url("/p/1"), site.url("/gone"), "ftp://h/nonsense"]
     program.run("get", *urls, "-o", "out")
     ended = program.run("status", "out", "--json")
     assert ended.code == 0

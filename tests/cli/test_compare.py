@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -11,8 +13,8 @@ import msgspec
 import pytest
 from support.program import Program, eventually
 
-from fetcher.lab.compare.catalogue import WORKLOADS
-from fetcher.lab.compare.figures import Comparison
+from fetcher.lab.compare.results import Comparison
+from fetcher.lab.compare.workloads import WORKLOADS
 
 TINY = {
     "sleep": ("-n", "12", "--wait", "0.01"),
@@ -44,7 +46,7 @@ def processes_of(folder: Path) -> list[int]:
 def test_a_workload_runs_on_all_its_models_with_equal_results_and_leaves_nothing(
     program: Program, workload: str
 ) -> None:
-    ended = program.run("compare", workload, "--rounds", "1", "--json", *TINY[workload])
+    ended = program.run("compare", workload, "--rounds", "1", "--json", *TINY[workload], limit_s=180)
 
     assert ended.code == 0, ended.err
     found = msgspec.json.decode(ended.stdout, type=Comparison)
@@ -85,7 +87,7 @@ def test_a_table_and_one_sentence_are_printed(program: Program) -> None:
     ]  # fmt: skip
     assert "≈" in lines[3]
     assert "medians of 2 rounds" in ended.out
-    assert "≈ is reckoned up from a few waits: sequence from 1" in " ".join(ended.out.split())
+    assert "≈ is extrapolated from a few waits: sequence from 1" in " ".join(ended.out.split())
 
 
 def test_a_bound_holds_the_queue_and_none_lets_it_grow(program: Program) -> None:
@@ -131,6 +133,32 @@ def test_a_picture_without_matplotlib_is_exit_2_and_names_the_extra(program: Pro
     ended = program.run("compare", "cpu", "--plot", "a.svg", variables={"PYTHONPATH": str(program.folder)})
     assert ended.code == 2
     assert "install fetcher[plot]" in ended.err
+
+
+def test_no_picture_is_made_while_others_keep_the_machine_busy_unless_that_is_wanted(
+    program: Program,
+) -> None:
+    arguments = ("compare", "sleep", "-n", "2", "--wait", "0", "--models", "asyncio", "--rounds", "1")
+    spin = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    spinners = [subprocess.Popen(spin, stdout=subprocess.PIPE) for _ in range(os.cpu_count() or 1)]
+    try:
+        for spinner in spinners:
+            assert spinner.stdout is not None
+            spinner.stdout.readline()
+        refused = program.run(*arguments, "--plot", "a.svg")
+        drawn = program.run(*arguments, "--plot", "b.svg", "--ignore-load")
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.communicate()
+    assert refused.code == 2
+    assert "cannot draw a.svg: other programs used" in refused.err
+    assert "--ignore-load" in refused.err
+    assert refused.stdout == b""
+    assert not (program.folder / "a.svg").exists()
+    assert drawn.code == 0, drawn.err
+    assert "other programs used" in " ".join(drawn.out.split())
+    assert (program.folder / "b.svg").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

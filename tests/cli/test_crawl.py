@@ -20,7 +20,9 @@ import pytest
 from support.crawlpages import MONTHS, generate
 from support.crawlsite import CrawlSite
 from support.crawlweb import HTML, Edge, Expected, Page, Resource, Web, key_of, moved
+from support.faultserver import Exchange
 from support.program import Ended, Program, by_url, parts, records, stored
+from support.site import Site
 
 CONCURRENCY = 32
 UNSETTLED = 64
@@ -302,6 +304,18 @@ def test_a_link_to_a_private_address_that_no_seed_named_is_refused_and_nothing_c
     assert (record["state"], record["error"]) == ("refused", "private-address")
 
 
+@pytest.mark.parametrize(("policy", "asked"), [("seeds", []), ("allow", ["/far.xml"])])
+def test_a_sitemap_at_a_private_address_that_no_seed_named_is_not_asked_for(
+    program: Program, serve: MakeCrawlSite, policy: str, asked: list[str]
+) -> None:
+    web = linked("/ /a")
+    web.robots = "Sitemap: http://elsewhere.invalid/far.xml\n"
+    site = serve(web)
+    ended = crawl(program, site, "--sitemaps", "--scope", "any", "--private-addresses", policy)
+    assert ended.code == 0, ended.err
+    assert [hit.path for hit in site.log if hit.address == "127.0.0.2" and hit.path == "/far.xml"] == asked
+
+
 # -- depth ---------------------------------------------------------------------------------------------
 
 
@@ -404,6 +418,39 @@ def test_queries_in_another_order_are_one_page_where_that_is_said(
     assert len(site.asked()) == 4
     assert crawl(program, site, "--restart", "--sort-query").code == 0
     assert sum(site.asked().values()) == 4 + 3
+
+
+class SessionSite(Site):
+    """Ten pages that link to each other, by a new `;jsessionid` in every link of every answer."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self._given = 0
+        self._routes.insert(0, ("/", self._page))
+
+    async def _page(self, x: Exchange) -> None:
+        if x.hit.path == "/robots.txt":
+            await x.answer(404)
+            return
+        links = []
+        for number in range(10):
+            self._given += 1
+            links.append(f'<a href="/p{number};jsessionid={self._given:032X}">{number}</a>')
+        await x.answer(200, [("Content-Type", HTML)], "".join(links).encode())
+
+
+def test_a_new_session_id_on_every_page_makes_no_new_pages(program: Program) -> None:
+    with SessionSite() as site:
+        ended = program.run("crawl", site.url("/p0"), "-o", "out", *FAST, "--depth", "3")
+        assert ended.code == 0, ended.err
+        asked = [hit.path for hit in site.log if hit.path != "/robots.txt"]
+        assert sorted(path.partition(";")[0] for path in asked) == [f"/p{number}" for number in range(10)]
+        assert json.loads(program.run("status", "--json", "out").out)["left_out"] == {"session-id": 91}
+        assert "session-id" in ended.err + ended.out
+        before = len(site.log)
+        kept = ("--keep-session-ids", "--depth", "2")
+        assert program.run("crawl", site.url("/p0"), "-o", "kept", *FAST, *kept).code == 0
+        assert len([hit for hit in site.log[before:] if hit.path != "/robots.txt"]) == 111
 
 
 @pytest.mark.parametrize("options", [["--backend", "asyncio"], ["--processes", "2"]], ids=str)

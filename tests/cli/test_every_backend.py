@@ -144,7 +144,7 @@ class Lists:
         paths += [
             f"/{kind}/5000/{n}?cut={1 + n}" for kind in ("gzip", "deflate", "br", "zstd") for n in range(4)
         ]
-        paths += ["/mislabelled/gzip", "/mislabelled/br", "/mislabelled/zstd", "/mislabelled/none-such"]
+        paths += ["/mislabelled/gzip", "/mislabelled/br", "/mislabelled/zstd", "/mislabelled/compress"]
         paths += ["/bomb", "/endless", "/bytes/5000000", "/chunked/5000000", "/gzip/5000000", "/eof/5000000"]
         paths += [f"/loop/{n}" for n in range(5)] + [
             "/redirect/20?to=/ok/never",

@@ -226,3 +226,62 @@ def test_a_file_that_the_state_does_not_know_is_adopted_or_kept_and_replaced_onl
     (program.folder / "other" / "0").write_bytes(b"mine")
     assert program.run("get", urls[0], "--name", "{stem}", "-o", "other", "--overwrite").code == 0
     assert (program.folder / "other" / "0").read_bytes() == site.pages["/p/0"]
+
+
+def test_a_quote_that_closes_nothing_costs_no_row_and_one_that_may_is_told(
+    program: Program, site: Site
+) -> None:
+    rows = [f'{site.url("/p/0")}\t"Quoted start', f"{site.url('/p/1')}\tb", f'{site.url("/p/2")}\t5" pipe']
+    (program.folder / "q.tsv").write_text("".join(f"{row}\n" for row in ("url\tcaption", *rows)))
+    ended = program.run("get", "-i", "q.tsv", "-o", "out")
+    assert ended.code == 0, ended.err
+    assert len(by_url(program.folder / "out")) == 3
+    swallowed = f'url,b\n{site.url("/p/3")},"x\n{site.url("/p/4")},y"\n'
+    (program.folder / "s.csv").write_text(swallowed)
+    for more in ((), ("--dry-run",)):
+        ended = program.run("get", "-i", "s.csv", "-o", "out2", *more)
+        assert "warning: s.csv:2: a quoted value goes on to line 3 and holds a URL" in ended.err
+
+
+def test_a_list_of_another_sort_is_read_or_refused_before_any_request(program: Program, site: Site) -> None:
+    (program.folder / "a.json").write_text(
+        f'[{{"URL": "{site.url("/p/0")}", "team": "red"}},\n"{site.url("/p/1")}"]'
+    )
+    (program.folder / "w.txt").write_text(site.url("/p/2"), encoding="utf-16")
+    (program.folder / "l.csv").write_text(f"sep=;\nteam;Link\nblue;{site.url('/p/3')}\n")
+    (program.folder / "bin.bin").write_bytes(bytes(range(256)) * 40)
+    (program.folder / "empty.txt").touch()
+    name = ("--name", "{team}-{stem}")
+    assert program.run("get", "-i", "a.json", "-i", "w.txt", "-o", "out", *name).code == 0
+    assert program.run("get", "-i", "l.csv", "--url-column", "link", "-o", "out", *name).code == 0
+    assert set(stored(program.folder / "out")) == {"red-0", "-1", "-2", "blue-3"}
+    refused = program.run("get", site.url("/p/4"), "-i", "bin.bin", "-o", "out3")
+    assert refused.code == 2
+    assert refused.err.startswith("fetcher: bin.bin:1: this is no list of URLs\n")
+    wanting = program.run("get", "-i", "l.csv", "-o", "out3")
+    assert wanting.code == 2
+    assert "there is no column url; its columns are team, Link" in wanting.err
+    empty = program.run("get", "-i", "empty.txt", "-o", "out4")
+    assert empty.code == 0
+    assert "empty.txt is empty" in empty.err
+    assert sum(site.requests().values()) == 4
+
+
+def test_a_field_of_a_name_that_no_list_has_is_refused_with_those_that_there_are(
+    program: Program, site: Site
+) -> None:
+    url = site.url("/p/0")
+    (program.folder / "l.csv").write_text(f"url,team\n{url},x\n")
+    for arguments, stdin in (
+        ((url,), b""),
+        (("-i", "l.csv"), b""),
+        (("-i", "-"), f"url,team\n{url},x\n".encode()),
+        (("-i", "-"), url.encode()),
+    ):
+        ended = program.run("get", *arguments, "--name", "{nope}", "-o", "out", stdin=stdin)
+        assert ended.code == 2, ended.err
+        assert "there is no field 'nope'" in ended.err
+        assert "host path stem ext query sha256 index date" in ended.err
+        assert ("date team;" in ended.err) == (b"team" in stdin or "l.csv" in arguments)
+    assert site.log == []
+    assert program.run("get", "-i", "l.csv", "--name", "{team}", "-o", "out").code == 0

@@ -121,6 +121,8 @@ def test_a_signal_ends_the_run_after_what_is_in_flight_and_the_same_command_cont
         stopping = len(site.log)
         run.send(signal.Signals[name])
         assert run.says("stopping: up to 10 s")
+        again_by = "press Ctrl-C again" if name == "SIGINT" else "a second signal"
+        assert f"{again_by} to stop at once\n".replace("signal to stop", "signal stops") in run.said()
         site.release()  # what is in flight ends well within the grace period
         ended = run.end()
     assert ended.code == code

@@ -10,7 +10,6 @@ import os
 import signal
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +25,14 @@ PAGES = 10
 NAMES = [f"127.0.{1 + n // 200}.{1 + n % 200}" for n in range(NUMBER)]
 CONCURRENCY, UNSETTLED, MOST = 64, 64, 3
 LIMIT_S = 120.0
+LATE_S = 0.5  # how much later than others a request may reach a busy server
 TWO = ("get", "-i", "urls.txt", "-o", "out", "--min-free", "0", "--processes", "2", "--retries", "1")
 TOLD = ("state", "error", "status", "final_url", "attempts", "path", "sha256", "bytes", "redirects", "line")
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="has 127.0.0.0/8 and /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="has 127.0.0.0/8 and /proc"),
+    pytest.mark.timeout(3 * LIMIT_S),
+]
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_the_limits_of_every_host_and_of_all_together_hold_over_both_workers(
     program: Program, site: Site
 ) -> None:
     spaced, single, wide, busy = NAMES[:6], NAMES[6:12], NAMES[12:18], NAMES[18:24]
-    rules = [f'[host."{name}:{site.port}"]\ndelay = 0.1\n' for name in spaced]
+    rules = [f'[host."{name}:{site.port}"]\ndelay = 0.3\n' for name in spaced]
     rules += [f'[host."{name}:{site.port}"]\nper_host = 1\n' for name in single]
     rules += [f'[host."{name}:{site.port}"]\nper_host = 9\n' for name in wide]
     (program.folder / "fetcher.toml").write_text("\n".join(rules))
@@ -78,24 +81,23 @@ def test_the_limits_of_every_host_and_of_all_together_hold_over_both_workers(
     for name in spaced:
         own = starts(site)[name]
         assert len(own) == PAGES
-        assert min(after - before for before, after in pairwise(own)) > 0.07
-        assert own[-1] - own[0] > 0.1 * (PAGES - 1) - 0.03
+        assert own[-1] - own[0] > 0.3 * (PAGES - 1) - LATE_S
 
 
 def test_the_rate_of_the_run_is_one_over_both_workers_also_when_one_has_nothing_left(
     program: Program, site: Site
 ) -> None:
-    rate, whole = 400, NAMES[0]
+    rate, whole = 60, NAMES[0]  # so few that a busy machine could do more
     (program.folder / "fetcher.toml").write_text(f'[host."{whole}:{site.port}"]\nper_host = 1\n')
-    urls = [site.url(f"/p/{n % PAGES}?{n}", host=NAMES[n % 50]) for n in range(500)]
-    urls += [site.url(f"/p/{n % PAGES}?{n}", host=whole) for n in range(500, 900)]  # one worker's alone
+    urls = [site.url(f"/p/{n % PAGES}?{n}", host=NAMES[n % 50]) for n in range(150)]
+    urls += [site.url(f"/p/{n % PAGES}?{n}", host=whole) for n in range(150, 300)]  # one worker's alone
     write_list(program.folder / "urls.txt", urls)
 
     ended = program.run(*TWO, "-c", str(CONCURRENCY), "--rate", f"{rate}/s", limit_s=LIMIT_S)
 
     assert_all_done(site, program, ended, urls)
     began = sorted(hit.started for hit in site.log)
-    early = [n for n, start in enumerate(began) if start - began[0] < 0.9 * n / rate - 0.2]
+    early = [n for n, start in enumerate(began) if start - began[0] < 0.9 * n / rate - LATE_S]
     assert early == [], f"{len(early)} of {len(urls)} starts came too early"
 
 

@@ -444,7 +444,7 @@ def test_no_process_is_left_when_the_program_is_killed(
         assert eventually(lambda: len(processes_of(program)) == (5 if options else 3))
         run.send(signal.SIGKILL)
         run.end()
-        assert eventually(lambda: not processes_of(program), 20)
+        assert eventually(lambda: not processes_of(program))
 
 
 def lines_so_far(out: Path) -> list[bytes]:

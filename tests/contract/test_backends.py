@@ -19,14 +19,15 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from support.bodies import RecordingBody
+from support.bodies import RecordingBody, RoomyBody
+from support.exchanges import fails, get, hop, seen
 from support.faultserver import Exchange, FaultServer, content
+from support.socks import SocksServer
 
-from fetcher.backends.aio import AioBackend
+from fetcher.backends.aiohttp import AiohttpBackend
 from fetcher.backends.blocking import SyncBackend, ThreadsBackend
 from fetcher.backends.curl import CurlBackend
 from fetcher.errors import (
@@ -41,11 +42,10 @@ from fetcher.errors import (
     TimedOut,
     TlsRejected,
 )
-from fetcher.model import Request, Response, Target
-from fetcher.ports import Backend
+from fetcher.ports import Backend, ConnectionOptions
 
 BACKENDS: dict[str, Callable[..., Backend]] = {
-    "asyncio": AioBackend,
+    "asyncio": AiohttpBackend,
     "curl": CurlBackend,
     "threads": ThreadsBackend,
     "sync": SyncBackend,
@@ -61,7 +61,7 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     made: list[Backend] = []
 
     def one(**options: Any) -> Backend:
-        made.append(BACKENDS[request.param](**options))
+        made.append(BACKENDS[request.param](ConnectionOptions(**options)))
         return made[-1]
 
     yield one
@@ -73,44 +73,6 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
 @pytest.fixture
 def backend(make: Make) -> Backend:
     return make()
-
-
-def hop(
-    url: str,
-    *,
-    method: str = "GET",
-    headers: tuple[tuple[str, str], ...] = (("User-Agent", "test"),),
-    body: bytes | None = None,
-    allow_private: bool = True,
-    proxy: str | None = None,
-) -> Request:
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    name = parts.hostname or ""
-    target = Target(url=url, scheme=parts.scheme, name=name, port=port, host=parts.netloc)
-    return Request(
-        target=target, method=method, headers=headers, body=body, allow_private=allow_private, proxy=proxy
-    )
-
-
-async def get(backend: Backend, url: str, **options: Any) -> tuple[Response, RecordingBody]:
-    body = RecordingBody()
-    async with asyncio.timeout(10):
-        response = await backend.exchange(hop(url, **options), body)
-    assert body.response is response
-    return response, body
-
-
-async def fails(backend: Backend, url: str, **options: Any) -> Any:
-    with pytest.raises((ExchangeError, Refused)) as caught:
-        await get(backend, url, **options)
-    assert "\n" not in str(caught.value)
-    assert str(caught.value)
-    return caught.value
-
-
-async def seen(server: FaultServer, holds: Callable[[FaultServer], bool]) -> bool:
-    return await asyncio.to_thread(server.wait, holds)
 
 
 async def nothing_is_left(server: FaultServer) -> bool:
@@ -262,6 +224,24 @@ async def test_phases_are_told_and_a_kept_connection_needs_no_connecting(
     assert server.connections == 1
 
 
+async def test_what_dns_and_tls_took_of_a_new_connection_is_told(
+    make: Make, authority: trustme.CA, ca_file: str, server: FaultServer
+) -> None:
+    backend = make(ca_file=ca_file)
+    _, plain = await get(backend, server.url("/ok/1"))
+    assert plain.connection is not None
+    assert plain.connection[1] == 0
+    with tls_server(authority, "localhost") as secure:
+        _, first = await get(backend, secure.url("/ok/1", host="localhost"))
+        _, second = await get(backend, secure.url("/ok/2", host="localhost"))
+        await backend.aclose()
+    assert first.connection is not None
+    name_s, tls_s = first.connection
+    assert 0 <= name_s < 10
+    assert 0 < tls_s < 10
+    assert second.connection is None
+
+
 async def test_many_exchanges_at_once_each_get_their_own_answer(
     backend: Backend, server: FaultServer
 ) -> None:
@@ -297,8 +277,8 @@ async def test_many_exchanges_at_once_each_get_their_own_answer(
         ("/bad-header", ProtocolBroken, "protocol-broken", "header"),
         ("/noise", ProtocolBroken, "protocol-broken", "header"),
         ("/http09", ProtocolBroken, "protocol-broken", "header"),
-        ("/headers?n=300", ProtocolBroken, "protocol-broken", "header"),
-        ("/headers?n=1&size=20000", ProtocolBroken, "protocol-broken", "header"),
+        ("/headers?n=600", ProtocolBroken, "protocol-broken", "header"),
+        ("/headers?n=1&size=110000", ProtocolBroken, "protocol-broken", "header"),
         ("/headers?n=250&size=15000", ProtocolBroken, "protocol-broken", "header"),
         ("/1xx?n=33", ProtocolBroken, "protocol-broken", "header"),
         ("/1xx?n=1000000", ProtocolBroken, "protocol-broken", "header"),
@@ -339,7 +319,7 @@ async def test_a_broken_chunk_fails_however_the_packets_fall(
             return super().feed(data)
 
     with pytest.raises(ProtocolBroken):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await backend.exchange(hop(server.url("/broken")), Telling())
     assert await nothing_is_left(server)
 
@@ -395,6 +375,21 @@ async def test_every_cut_of_a_header_shows(backend: Backend, server: FaultServer
         assert (type(error), error.phase) == (ConnectionLost, "header")
 
 
+@pytest.mark.parametrize("ends", [b"A: b\r\n ", b"\0\r\n\t", b"A: b\r\nB"])
+async def test_a_header_that_ends_within_a_field_spoils_no_later_answer(
+    backend: Backend, server: FaultServer, ends: bytes
+) -> None:
+    async def script(x: Exchange) -> None:
+        await x.send(b"HTTP/1.1 200 OK\r\n" + ends)
+
+    server.route("/cut", script)
+    for number in range(3):
+        error = await fails(backend, server.url("/cut"))
+        assert (type(error), error.phase) == (ConnectionLost, "header")
+        response, body = await get(backend, server.url(f"/ok/{number}", host="127.0.0.2"))
+        assert (response.status, body.data) == (200, content(f"/ok/{number}", len(body.data)))
+
+
 async def test_a_reset_is_no_end_of_a_body_without_length(backend: Backend, server: FaultServer) -> None:
     async def script(x: Exchange) -> None:
         await x.head(200)
@@ -446,9 +441,7 @@ async def test_bytes_after_the_end_close_the_connection_wherever_packets_end(
     for at in (0, 7, len(head), len(head) + 2, end, end + 1):
         _, body = await get(backend, server.url(f"/split?at={at}"))
         assert body.data == data
-        follows = at >= end and stream[at:]  # in a packet of its own
-        if kind != "chunked" or follows or backend.traits.sees_fragments:
-            assert await nothing_is_left(server)
+        assert await nothing_is_left(server)
         assert (await get(backend, server.url("/bytes/3")))[1].data == content("/bytes/3", 3)
 
 
@@ -495,24 +488,85 @@ async def test_a_stale_kept_connection_is_repeated_once_and_counted(
     assert server.count("/ok/2") == 2
 
 
-async def test_a_repeat_that_meets_a_stale_connection_again_is_the_last(
+async def test_the_repeat_of_a_request_takes_a_new_connection_though_others_are_kept(
     backend: Backend, server: FaultServer
 ) -> None:
-    await asyncio.gather(get(backend, server.url("/stale")), get(backend, server.url("/stale")))
-    assert server.connections == 2
-    if backend.traits.most_exchanges == 1:  # it keeps one connection to a host, not two
-        assert (await get(backend, server.url("/ok/2")))[0].resent == 1
-        return
-    error = await fails(backend, server.url("/ok/2"))
-    assert (type(error), error.phase) == (ConnectionLost, "header")
+    await asyncio.gather(*(get(backend, server.url("/stale")) for _ in range(5)))
+    kept = server.connections
+    response, body = await get(backend, server.url("/ok/2"))
+    assert (response.resent, body.data) == (1, content("/ok/2", 100))
     assert server.count("/ok/2") == 2
+    assert server.connections == kept + 1
 
 
-async def test_a_post_is_never_repeated(backend: Backend, server: FaultServer) -> None:
-    await get(backend, server.url("/stale"))
-    error = await fails(backend, server.url("/ok/2"), method="POST", body=b"pay")
+async def test_a_repeat_that_gets_no_answer_either_is_the_last(backend: Backend, server: FaultServer) -> None:
+    await asyncio.gather(*(get(backend, server.url("/ok/1")) for _ in range(3)))
+    error = await fails(backend, server.url("/close-at-once"))
     assert (type(error), error.phase) == (ConnectionLost, "header")
-    assert server.count("/ok/2") == 1
+    assert server.count("/close-at-once") == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_a_request_that_may_not_be_repeated_goes_out_once_and_on_a_new_connection(
+    backend: Backend, server: FaultServer, method: str
+) -> None:
+    await asyncio.gather(*(get(backend, server.url("/stale")) for _ in range(3)))
+    kept = server.connections
+    response, body = await get(backend, server.url("/ok/2"), method=method, body=b"pay")
+    assert (response.resent, body.data) == (0, content("/ok/2", 100))
+    assert (server.count("/ok/2"), server.connections) == (1, kept + 1)
+
+
+async def test_a_request_that_may_not_be_repeated_is_not_repeated(
+    backend: Backend, server: FaultServer
+) -> None:
+    await get(backend, server.url("/ok/1"))
+    error = await fails(backend, server.url("/close-at-once"), method="POST", body=b"pay")
+    assert (type(error), error.phase) == (ConnectionLost, "header")
+    assert server.count("/close-at-once") == 1
+
+
+async def test_posts_leave_no_connections_behind(backend: Backend, server: FaultServer) -> None:
+    for _ in range(30):
+        await get(backend, server.url("/ok/1"), method="POST", body=b"x")
+    assert server.connections == 30
+    assert await nothing_is_left(server)
+
+
+async def test_a_server_that_closes_a_moment_after_each_answer_loses_no_request(
+    backend: Backend, server: FaultServer
+) -> None:
+    async def script(x: Exchange) -> None:
+        await x.head(200, [("Content-Length", "2")])
+        await x.send(b"ok")
+        await asyncio.sleep(0.02)  # what comes meanwhile gets no answer
+
+    server.route("/closes", script)
+    for number in range(20):
+        for method in ("POST", "GET"):
+            sent = b"x" if method == "POST" else None
+            response, body = await get(backend, server.url("/closes"), method=method, body=sent)
+            assert (response.status, body.data) == (200, b"ok")
+        await asyncio.sleep(0.002 * number)  # on both sides of the moment
+    assert sum(hit.method == "POST" for hit in server.log) == 20
+
+
+async def test_no_request_follows_one_that_asked_for_the_end_of_its_connection(
+    backend: Backend, server: FaultServer
+) -> None:
+    async def heedless(x: Exchange) -> None:
+        await x.answer(200, body=b"still here")
+        x.keep = True
+
+    server.route("/heedless", heedless)
+    for sent in (("Connection", "close"), ("connection", "foo, Close")):
+        before = server.connections
+        await get(backend, server.url("/ok/1"))
+        await get(backend, server.url("/heedless"), headers=(sent,))
+        assert await nothing_is_left(server)
+        await get(backend, server.url("/ok/2"))
+        assert server.connections > before
+        assert server.log[-1].connection_id != server.log[-2].connection_id
 
 
 async def test_a_fresh_connection_that_ends_is_not_repeated(backend: Backend, server: FaultServer) -> None:
@@ -686,8 +740,19 @@ async def test_proxy_credentials_go_to_the_proxy_only(backend: Backend, origin: 
         response, _ = await get(backend, origin.url("/echo"), proxy=address)
         assert response.status == 200
         assert origin.log[0].header("proxy-authorization") is None
-        refused, _ = await get(backend, origin.url("/echo"), proxy=proxy.url(""))
-        assert refused.status == 407
+        error = await fails(backend, origin.url("/echo"), proxy=proxy.url(""))
+        assert (type(error), error.temporary) == (ConnectFailed, False)
+        assert str(error) == (
+            f"proxy 127.0.0.1:{proxy.port} refused the request with status 407: "
+            "it wants a user and a password in its URL"
+        )
+        wrong = await fails(backend, origin.url("/echo"), proxy=f"http://me:secret@127.0.0.1:{proxy.port}")
+        assert str(wrong).endswith(": it did not accept the user and password of its URL")
+        assert await nothing_is_left(proxy)
+
+
+async def test_a_sites_own_407_is_an_answer(backend: Backend, server: FaultServer) -> None:
+    assert (await get(backend, server.url("/status/407")))[0].status == 407
 
 
 async def test_a_proxy_that_is_not_there_fails_without_its_password(
@@ -704,19 +769,88 @@ async def test_a_proxy_that_is_not_there_fails_without_its_password(
     assert origin.connections == 0
 
 
+@pytest.fixture
+def socks() -> Iterator[SocksServer]:
+    with SocksServer() as running:
+        yield running
+
+
+@pytest.mark.parametrize(("scheme", "asked"), [("socks5h", (5, "site.test")), ("socks4a", (4, "site.test"))])
+async def test_a_socks_proxy_that_finds_names_is_told_the_name(
+    backend: Backend, server: FaultServer, socks: SocksServer, scheme: str, asked: tuple[int, str]
+) -> None:
+    url = f"http://site.test:{server.port}/ok/%7e1"
+    for _ in range(2):
+        _, body = await get(backend, url, proxy=socks.url(scheme), allow_private=False)
+        assert body.data == content("/ok/%7e1", 100)
+    assert socks.asked == [(*asked, server.port)]  # and the connection was kept
+    assert [(hit.target, hit.host_header) for hit in server.log] == [
+        ("/ok/%7e1", f"site.test:{server.port}")
+    ] * 2
+
+
+@pytest.mark.parametrize(("scheme", "version"), [("socks5", 5), ("socks4", 4)])
+async def test_a_socks_proxy_that_finds_no_names_is_told_the_address(
+    make: Make, server: FaultServer, socks: SocksServer, scheme: str, version: int
+) -> None:
+    backend = make(resolve={("site.test", server.port): "127.0.0.3"})
+    url = f"http://site.test:{server.port}/ok/1"
+    assert (await get(backend, url, proxy=socks.url(scheme)))[1].data == content("/ok/1", 100)
+    assert (await get(backend, server.url("/ok/2"), proxy=socks.url(scheme)))[0].status == 200
+    assert socks.asked == [(version, "127.0.0.3", server.port), (version, "127.0.0.1", server.port)]
+
+
+async def test_a_socks_proxy_gets_user_and_password(backend: Backend, server: FaultServer) -> None:
+    with SocksServer(user="u s", password="p@ss") as locked:
+        for scheme in ("socks5", "socks5h"):
+            proxy = locked.url(scheme, "u%20s:p%40ss")
+            assert (await get(backend, server.url("/ok/1"), proxy=proxy))[0].status == 200
+        assert set(locked.users) == {"u s"}
+        await backend.aclose()
+    with SocksServer() as open_to_all:
+        await get(backend, server.url("/ok/1"), proxy=open_to_all.url("socks4", "me"))
+        assert open_to_all.users == ["me"]
+        await backend.aclose()
+
+
+async def test_connections_through_a_proxy_and_without_are_never_shared(
+    backend: Backend, server: FaultServer, socks: SocksServer
+) -> None:
+    for proxy in (None, socks.url("socks5h"), socks.url("socks4a"), None):
+        await get(backend, server.url("/ok/1"), proxy=proxy)
+    assert server.connections == 3
+    assert len(socks.asked) == 2
+    assert (await fails(backend, server.url("/ok/1"), allow_private=False)).slug == "private-address"
+
+
+async def test_a_407_through_a_socks_proxy_is_the_sites(
+    backend: Backend, server: FaultServer, socks: SocksServer
+) -> None:
+    response, _ = await get(backend, server.url("/status/407"), proxy=socks.url("socks5h"))
+    assert response.status == 407
+
+
+@pytest.mark.parametrize("silent", ["socks", "site"])
+async def test_cancelling_ends_what_is_made_through_a_socks_proxy(
+    backend: Backend, server: FaultServer, socks: SocksServer, silent: str
+) -> None:
+    mute = FaultServer()
+    with mute:
+        port, scheme = (mute.port, "http") if silent == "socks" else (socks.port, "https")
+        mute_one = mute if silent == "socks" else server
+        url = mute_one.url("/", scheme=scheme)
+        task = asyncio.create_task(
+            backend.exchange(hop(url, proxy=f"socks5h://127.0.0.1:{port}"), RecordingBody())
+        )
+        assert await seen(mute_one, lambda s: s.connections == 1)
+        task.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert await nothing_is_left(mute_one)
+
+
 # TLS.
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
 
 
 def tls_server(issuer: trustme.CA, name: str, **options: Any) -> FaultServer:
@@ -753,6 +887,86 @@ async def test_a_bad_certificate_is_rejected_before_any_request(
         assert server.log == []
         response, _ = await get(make(insecure=True), server.url("/ok/1"))
         assert response.status == 200
+
+
+class AbruptServer:
+    """A server of TLS that sends one answer, and closes without saying so in TLS (no close_notify)."""
+
+    def __init__(self, issuer: trustme.CA, answer: bytes) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert("127.0.0.1").configure_cert(self._context)
+        self._answer = answer
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}/"
+
+    def serve(self, times: int) -> None:
+        with self._socket:
+            for _ in range(times):
+                with self._context.wrap_socket(self._socket.accept()[0], server_side=True) as tls:
+                    tls.recv(9999)
+                    tls.sendall(self._answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "completeness"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "eof-unverified"),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", "length"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", None),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", None),
+    ],
+)
+async def test_tls_that_ends_without_saying_so_verifies_no_end(
+    make: Make, authority: trustme.CA, ca_file: str, answer: bytes, completeness: str | None
+) -> None:
+    server = AbruptServer(authority, answer)
+    serving = asyncio.create_task(asyncio.to_thread(server.serve, 1))
+    backend = make(ca_file=ca_file)
+    if completeness is None:
+        assert isinstance(await fails(backend, server.url), ConnectionLost)
+    else:
+        response, body = await get(backend, server.url)
+        assert (response.completeness, body.data) == (completeness, b"hello")
+    await serving
+
+
+async def test_a_chain_of_certificates_that_is_not_complete_is_rejected(
+    make: Make, authority: trustme.CA, ca_file: str
+) -> None:
+    issued = authority.create_child_ca().issue_cert("127.0.0.1")
+    for pems, error in ((issued.cert_chain_pems, None), (issued.cert_chain_pems[:1], TlsRejected)):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with trustme.Blob(
+            b"".join(pem.bytes() for pem in (issued.private_key_pem, *pems))
+        ).tempfile() as chain:
+            context.load_cert_chain(chain)
+        with FaultServer(ssl=context) as server:
+            backend = make(ca_file=ca_file)
+            if error is None:
+                assert (await get(backend, server.url("/ok/1")))[0].status == 200
+            else:
+                assert isinstance(await fails(backend, server.url("/ok/1")), error)
+                assert server.log == []
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2])
+async def test_versions_of_tls_before_1_2_are_not_spoken(
+    make: Make, authority: trustme.CA, ca_file: str, version: ssl.TLSVersion
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with FaultServer(ssl=context) as server:
+        backend = make(ca_file=ca_file)
+        if version is ssl.TLSVersion.TLSv1_2:
+            assert (await get(backend, server.url("/ok/1")))[0].status == 200
+        else:
+            error = await fails(backend, server.url("/ok/1"))
+            assert error.phase == "tls"
+            assert server.log == []
 
 
 async def test_the_systems_trust_does_not_know_a_private_authority(
@@ -813,6 +1027,20 @@ async def test_a_tunnel_needs_the_proxys_credentials(make: Make, authority: trus
         await backend.aclose()
 
 
+async def test_https_goes_through_a_socks_proxy_with_the_certificate_of_the_target(
+    make: Make, socks: SocksServer, authority: trustme.CA, ca_file: str
+) -> None:
+    backend = make(ca_file=ca_file)
+    with tls_server(authority, "example.test") as origin:
+        for scheme in ("socks5h", "socks4a"):
+            url = f"https://example.test:{origin.port}/ok/1?size=300000"
+            for _ in range(2):
+                _, body = await get(backend, url, proxy=socks.url(scheme), allow_private=False)
+                assert body.data == content("/ok/1", 300_000)
+        assert [name for _, name, _ in socks.asked] == ["example.test"] * 2
+        await backend.aclose()
+
+
 async def test_a_missing_ca_file_is_a_mistake_of_configuration(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such\.pem"):
         await make(ca_file=str(tmp_path / "no-such.pem")).exchange(
@@ -824,3 +1052,73 @@ async def test_traits_name_the_backend(backend: Backend) -> None:
     assert backend.traits.name in BACKENDS
     assert "1.1" in backend.traits.http_versions
     assert json.dumps(sorted(backend.traits.http_versions))
+
+
+# --- bodies with room of their own ----------------------------------------------------------------------
+
+
+def counted(declared: int, sent: bytes) -> Callable[[Exchange], Any]:
+    async def script(x: Exchange) -> None:
+        await x.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % declared)
+        await x.send(sent)
+
+    return script
+
+
+async def test_a_large_body_comes_whole_into_the_room_that_is_given(
+    backend: Backend, server: FaultServer
+) -> None:
+    for _ in range(2):
+        body = RoomyBody()
+        await backend.exchange(hop(server.url("/bytes/3000000")), body)
+        assert body.data == content("/bytes/3000000", 3_000_000)
+        if backend.traits.name == "asyncio":
+            assert body.received > 2_000_000
+            assert body.drains >= 6
+    assert server.connections == 1
+
+
+async def test_a_body_with_room_that_is_cut_is_a_lost_connection(
+    backend: Backend, server: FaultServer
+) -> None:
+    server.route("/cut", counted(2_000_000, bytes(1_500_000)))
+    body = RoomyBody()
+    with pytest.raises(ConnectionLost):
+        await backend.exchange(hop(server.url("/cut")), body)
+    assert len(body.data) == 1_500_000
+    assert await nothing_is_left(server)
+
+
+async def test_what_follows_a_body_with_room_is_no_part_of_it_nor_of_the_next(
+    backend: Backend, server: FaultServer
+) -> None:
+    async def script(x: Exchange) -> None:
+        await x.send(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"a" * 1_000_000 + b"HTTP/1.1 200 OK\r\n"
+        )
+        await x.hang()
+
+    server.route("/more", script)
+    body = RoomyBody()
+    await backend.exchange(hop(server.url("/more")), body)
+    assert body.data == b"a" * 1_000_000
+    after = RecordingBody()
+    await backend.exchange(hop(server.url("/ok/1")), after)
+    assert server.connections == 2
+
+
+async def test_cancelling_a_body_with_room_closes_the_connection(
+    backend: Backend, server: FaultServer
+) -> None:
+    async def script(x: Exchange) -> None:
+        await x.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"a" * 1_000_000)
+        await x.hang()
+
+    server.route("/stuck", script)
+    body = RoomyBody()
+    task = asyncio.create_task(backend.exchange(hop(server.url("/stuck")), body))
+    assert await seen(server, lambda _: len(body.data) > 500_000)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await nothing_is_left(server)

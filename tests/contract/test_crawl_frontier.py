@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from support.frontiers import MEMORY, PLENTY, Place, by_path, deferred, ended, job, jobs, urls_of
 
 from fetcher.errors import ConfigError, StorageError
-from fetcher.frontiers.edges import pack, unpack
-from fetcher.frontiers.names import Names
-from fetcher.frontiers.report import read_report
-from fetcher.frontiers.rules import CrawlRules
-from fetcher.frontiers.sqlite import Mode, SqliteFrontier
-from fetcher.lane import Lane
-from fetcher.model import Counts, Findings, Job, Link, Outcome
+from fetcher.frontiers.sqlite.crawl.crawl_options import CrawlOptions
+from fetcher.frontiers.sqlite.crawl.stored_links import pack, unpack
+from fetcher.frontiers.sqlite.filename_allocator import FilenameAllocator
+from fetcher.frontiers.sqlite.frontier import Mode, SqliteFrontier
+from fetcher.frontiers.sqlite.report import read_report
+from fetcher.model import Counts, CrawlFindings, Job, Link, Outcome
 from fetcher.policy.scope import Scope
+from fetcher.serial_executor import SerialExecutor
 
 NOW = 1_800_000_000.0
 DAY = 24 * 3600.0
@@ -44,10 +44,10 @@ class Site(Place):
             self.state,
             self.results,
             mode=Mode(command="crawl", **mode),
-            lane=Lane("state"),
-            names=None if self.candidate is None else Names(self.candidate, self.is_occupied),
+            lane=SerialExecutor("state"),
+            names=None if self.candidate is None else FilenameAllocator(self.candidate, self.existing),
             data=self.root / "data.jsonl",
-            crawl=CrawlRules(scope=Scope(**scope), **{**self.rules, **options}),
+            crawl=CrawlOptions(scope=Scope(**scope), **{**self.rules, **options}),
             fsync=fsync,
         )
 
@@ -73,8 +73,10 @@ async def in_memory(**options: Any) -> AsyncIterator[SqliteFrontier]:
         "scope": "any",
         **{key: options.pop(key) for key in {"scope", "depth", "exclude"} & options.keys()},
     }
-    rules = CrawlRules(scope=Scope(**scope), **{**Site.rules, **options})
-    frontier = SqliteFrontier(None, None, mode=Mode(command="crawl"), lane=Lane("state"), crawl=rules)
+    rules = CrawlOptions(scope=Scope(**scope), **{**Site.rules, **options})
+    frontier = SqliteFrontier(
+        None, None, mode=Mode(command="crawl"), lane=SerialExecutor("state"), crawl=rules
+    )
     await frontier.open()
     try:
         yield frontier
@@ -298,6 +300,71 @@ async def test_the_order_of_a_query_counts_unless_it_is_sorted(site: Site) -> No
             )
 
 
+async def test_a_session_id_makes_no_page_and_what_it_leaves_out_is_counted(site: Site) -> None:
+    async with site.session(depth=2) as frontier:
+        await frontier.add([job(url("s;jsessionid=0"))])
+        found = ["a;jsessionid=1", "a;jsessionid=2", "b?PHPSESSID=1", "s;jsessionid=3", "a;jsessionid=1"]
+        assert await frontier.settle([page(await one(frontier), links(found))]) == 2
+        a, b = await take(frontier)
+        assert urls_of([a, b]) == [url("a;jsessionid=1"), url("b?PHPSESSID=1")]
+        again = ["a;jsessionid=2", "a;jsessionid=4", "a", "b", "s", "(S(x))/b?PHPSESSID=1"]
+        assert await frontier.settle([page(a, links(again)), page(b, links(["a;jsessionid=4"]))]) == 0
+        # a/2, s/3, a/4 and b by another form: a plain URL is the page, too
+        assert await frontier.findings() == CrawlFindings(broken=0, left_out={"session-id": 4})
+        assert await frontier.counts() == Counts(done=3)
+    assert read_report(site.state, "run").left_out == {"session-id": 4}
+
+
+async def test_a_page_found_nearer_by_another_session_id_is_nearer(site: Site) -> None:
+    async with site.session(depth=2) as frontier:
+        await frontier.add(jobs([url("s"), url("t")]))
+        s, t = await take(frontier)
+        await frontier.settle([page(s, links(["x"]))])
+        await frontier.settle([page(await one(frontier), links(["p;jsessionid=1"]))])
+        p = await one(frontier)
+        assert p.depth == 2
+        assert await frontier.settle([page(p, links(["q"]))]) == 0  # too deep
+        assert await frontier.settle([page(t, links(["p;jsessionid=2"]))]) == 1
+        assert (await one(frontier)).url == url("q")
+
+
+async def test_session_ids_that_are_to_be_kept_tell_pages_apart(site: Site) -> None:
+    found = ["a;jsessionid=1", "a;jsessionid=2", "a"]
+    async with site.session() as frontier:
+        await frontier.add([job(url("s"))])
+        assert await frontier.settle([page(await one(frontier), links(found))]) == 1
+    async with site.session(keep_session_ids=True, signature="another") as frontier:
+        assert urls_of(await take(frontier)) == [url("a;jsessionid=1"), url("a;jsessionid=2")]
+        assert (await frontier.findings()).left_out == {}
+    async with in_memory(keep_session_ids=True) as frontier:
+        await frontier.add([job(url("s"))])
+        assert await frontier.settle([page(await one(frontier), links(found))]) == 3
+
+
+@pytest.mark.parametrize("first", ["s", "s;jsessionid=0"])
+async def test_a_page_that_redirects_to_itself_with_a_session_id_is_read_there(
+    site: Site, first: str
+) -> None:
+    async with site.session() as frontier:
+        await frontier.add([job(url(first))])
+        for number in (1, 2):
+            to = [Link(url(f"s;jsessionid={number}"), "redirect")]
+            got = await one(frontier)
+            rose = await frontier.settle([page(got, to, bytes=0, sha256=None)])
+            assert rose == (1 if number == 1 else 0)  # once, however often it gives another
+        assert got.url == url("s;jsessionid=1")
+
+
+async def test_sessions_of_a_page_are_set_aside_again_when_all_is_asked_again(site: Site) -> None:
+    found = links(["a;jsessionid=1", "a;jsessionid=2"])
+    for mode in ({}, {"refresh": True}):
+        async with site.session(**mode) as frontier:
+            await frontier.add([job(url("s"))])
+            assert await frontier.settle([page(await one(frontier), found)]) == 1
+            await frontier.settle([page(await one(frontier))])
+            assert (await frontier.findings()).left_out == {"session-id": 1}
+
+
 async def test_what_rules_leave_out_is_only_counted_by_rule(site: Site) -> None:
     async with site.session(scope="host", depth=1, exclude=["/no/"], max_variants=1) as frontier:
         await frontier.add([job(url("s"))])
@@ -312,7 +379,7 @@ async def test_what_rules_leave_out_is_only_counted_by_rule(site: Site) -> None:
         left_out = {
             "exclude": 1, "scope": 1, "variants": 1, "bad-url": 1, "credentials": 1, "nofollow": 1, "depth": 1,
         }  # fmt: skip
-        assert await frontier.findings() == Findings(broken=0, left_out=left_out)
+        assert await frontier.findings() == CrawlFindings(broken=0, left_out=left_out)
         assert await frontier.counts() == Counts(done=3)
     report = read_report(site.state, "run")
     assert report.left_out == left_out
@@ -361,7 +428,7 @@ async def test_assets_have_no_depth_and_are_their_own_kind(site: Site) -> None:
             await frontier.settle([page(await one(frontier), links(["http://cdn/a.css"], kind="asset"))]) == 1
         )
         css = await one(frontier)
-        assert (css.kind, css.depth, css.is_listed, css.is_named) == ("asset", 1, False, False)
+        assert (css.kind, css.depth, css.is_listed, css.is_user_host) == ("asset", 1, False, False)
         assert await frontier.settle([page(css, links(["http://cdn/b.png"], kind="asset"))]) == 1
 
 
@@ -433,12 +500,12 @@ async def test_only_what_the_user_named_is_named(site: Site) -> None:
                 await frontier.settle(
                     [page(got, links(["http://found/", "http://h/plain", "https://h:8443/x"]))]
                 )
-            assert await frontier.names_host("h", None)
-            assert await frontier.names_host("h", 8443)
-            assert not await frontier.names_host("h", 80)
-            assert not await frontier.names_host("found", None)
-            assert await frontier.names_host("::1", 81)
-            flags = {got.url: (got.is_listed, got.is_named) for got in await take(frontier)}
+            assert await frontier.is_user_host("h", None)
+            assert await frontier.is_user_host("h", 8443)
+            assert not await frontier.is_user_host("h", 80)
+            assert not await frontier.is_user_host("found", None)
+            assert await frontier.is_user_host("::1", 81)
+            flags = {got.url: (got.is_listed, got.is_user_host) for got in await take(frontier)}
             for text, wanted in flags.items():
                 assert (
                     wanted == {"f": (False, False), "h": ("8443" in text, True)}[text.partition("//")[2][0]]
@@ -576,13 +643,33 @@ async def test_what_a_killed_session_held_comes_first_and_is_told(site: Site, is
         assert await take(frontier) == []
 
 
+async def test_of_what_a_killed_session_held_no_more_is_given_out_at_once_than_a_host_may_have(
+    site: Site,
+) -> None:
+    async with site.session() as frontier:
+        await frontier.add(jobs(map(url, range(9))))
+        await take(frontier, 6)
+        left = site.killed()
+    async with left.session() as frontier:
+        first = await frontier.claim(PLENTY, per_host=2, now=NOW)
+        assert [got.was_claimed for got in first] == [True, True]
+        assert await frontier.claim(PLENTY, per_host=2, now=NOW) == []
+        await frontier.settle([page(first[0])])
+        assert [got.was_claimed for got in await frontier.claim(PLENTY, per_host=2, now=NOW)] == [True]
+
+
 async def test_get_tells_what_a_killed_session_held_where_it_has_a_parser(tmp_path: Path) -> None:
     place = Place(tmp_path / "run", candidate=by_path)
 
     def frontier(place: Place) -> SqliteFrontier:
-        names = Names(by_path, place.is_occupied)
+        names = FilenameAllocator(by_path, place.existing)
         return SqliteFrontier(
-            place.state, place.results, mode=Mode(), lane=Lane("state"), names=names, marks_claims=True
+            place.state,
+            place.results,
+            mode=Mode(),
+            lane=SerialExecutor("state"),
+            names=names,
+            marks_claims=True,
         )
 
     first = frontier(place)
@@ -615,7 +702,7 @@ async def test_robots_txt_is_asked_for_before_anything_else_of_an_origin(site: S
         assert sorted(urls_of(asked)) == ["http://h/robots.txt", "https://h/robots.txt"]
         assert all(got.kind == "robots" and got.id < 0 and got.path is None for got in asked)
         assert len({got.id for got in asked}) == 2
-        assert all(got.is_listed and got.is_named for got in asked)
+        assert all(got.is_listed and got.is_user_host for got in asked)
         assert await take(frontier) == []
         first = min(asked, key=lambda got: got.url)
         assert await frontier.settle([rules_of(first, NO)]) == 0
@@ -712,8 +799,10 @@ async def test_only_the_first_500_kib_of_robots_txt_count(site: Site) -> None:
     async with site.session(obeys_robots=True) as frontier:
         await frontier.add([job(url("a")), job(url("z"))])
         text = "User-agent: *\nDisallow: /a\n" + "#" * (500 * 1024 - 28) + "\nDisallow: /z\n"
-        await frontier.settle([rules_of(await one(frontier), text)])
+        outcome = rules_of(await one(frontier), text)
+        await frontier.settle([outcome])
         assert [got.refusal is None for got in await take(frontier)] == [False, True]
+        assert outcome.notes == [f"{url('robots.txt')}: only the first 500 KiB are read"]
 
 
 async def test_refused_by_robots_costs_no_budget_and_no_name(site: Site) -> None:
@@ -814,12 +903,12 @@ async def test_a_refresh_asks_again_for_what_is_still_linked(site: Site) -> None
         async with site.session(complete=True, refresh=True) as frontier:
             assert (await frontier.add([job(url("s"))])).again == 1
             got = await one(frontier)
-            assert got.known is not None
+            assert got.cached is not None
             assert await frontier.settle([page(got, None, "unchanged", sha256="ab" * 32, bytes=4)]) == 2, (
                 seconds
             )
             a, b = await take(frontier)
-            assert a.known is not None
+            assert a.cached is not None
             assert (
                 await frontier.settle([page(a, links(["c"] if seconds == 1 else [])), page(b, links(["s"]))])
                 == 2 - seconds
@@ -881,7 +970,7 @@ async def test_a_restart_finds_everything_again_under_the_same_names(site: Site)
     async with site.session(complete=True, restart=True) as frontier:
         assert await frontier.counts() == Counts()
         assert (await frontier.findings()).left_out == {}
-        assert not await frontier.names_host("h", None)
+        assert not await frontier.is_user_host("h", None)
         assert await crawl(frontier, {"s": links(["b"])}) == ["s", "b"]
         assert await frontier.counts() == Counts(done=2)
     assert site.rows("SELECT path FROM url WHERE state = 1 ORDER BY id") == [("s",), ("b",)]
@@ -954,7 +1043,7 @@ async def test_a_page_that_cannot_be_parsed_keeps_its_file_and_is_asked_for_plai
     async with site.session(retry_failed=True) as frontier:
         got = await one(frontier)
         assert not got.is_foreign
-        assert got.known is None  # else the same bytes again would be unchanged, and never parsed
+        assert got.cached is None  # else the same bytes again would be unchanged, and never parsed
         assert got.path == "s"
 
 
@@ -1014,7 +1103,7 @@ async def test_a_state_of_get_has_nothing_of_a_crawl(tmp_path: Path) -> None:
     place = Place(tmp_path / "run")
     async with place.session() as frontier:
         await frontier.add([job(url("s"))])
-        assert await frontier.findings() == Findings()
+        assert await frontier.findings() == CrawlFindings()
     with pytest.raises(sqlite3.OperationalError, match="no such column"):
         place.rows("SELECT claimed FROM url")
 

@@ -1,28 +1,36 @@
-"""What only the curl backend does: HTTP/2, HTTP/3, SOCKS, and what its handles must not remember."""
+"""What only the curl backend does: HTTP/2, HTTP/3, and what its handles must not remember."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import pycurl
 import pytest
 import trustme
 from support.bodies import RecordingBody
+from support.exchanges import get, hop, seen
 from support.faultserver import FaultServer, content
 from support.http23 import Http23Server
 
-from fetcher import compose
+from fetcher import wiring
 from fetcher.backends.curl import CurlBackend, multi, transfer
-from fetcher.errors import ConfigError, ConnectFailed, ConnectionLost, NameNotResolved, Refused
-from fetcher.model import Request, Response, Target
-from fetcher.policy.addresses import is_public
-from fetcher.policy.credentials import Credentials
+from fetcher.errors import ConfigError, ConnectFailed, ConnectionLost, ExchangeError, NameNotResolved, Refused
+from fetcher.policy.ip_filter import is_public
+from fetcher.ports import ConnectionOptions
 from fetcher.settings import Settings
 
 Make = Callable[..., CurlBackend]
@@ -36,25 +44,13 @@ async def make() -> AsyncIterator[Make]:
     made: list[CurlBackend] = []
 
     def one(**options: Any) -> CurlBackend:
-        made.append(CurlBackend(**options))
+        made.append(CurlBackend(ConnectionOptions(**options)))
         return made[-1]
 
     yield one
     for backend in made:
         await backend.aclose()
     assert asyncio.all_tasks() <= before | {asyncio.current_task()}
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return str(path)
 
 
 @pytest.fixture
@@ -67,35 +63,6 @@ def http2(authority: trustme.CA, tmp_path: Path) -> Iterator[Http23Server]:
 def http3(authority: trustme.CA, tmp_path: Path) -> Iterator[Http23Server]:
     with Http23Server(authority.issue_cert("127.0.0.1"), tmp_path, quic=True) as running:
         yield running
-
-
-def hop(
-    url: str,
-    *,
-    method: str = "GET",
-    headers: tuple[tuple[str, str], ...] = HEADERS,
-    body: bytes | None = None,
-    allow_private: bool = True,
-    proxy: str | None = None,
-) -> Request:
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    target = Target(url=url, scheme=parts.scheme, name=parts.hostname or "", port=port, host=parts.netloc)
-    return Request(
-        target=target, method=method, headers=headers, body=body, allow_private=allow_private, proxy=proxy
-    )
-
-
-async def get(backend: CurlBackend, url: str, **options: Any) -> tuple[Response, RecordingBody]:
-    body = RecordingBody()
-    async with asyncio.timeout(10):
-        response = await backend.exchange(hop(url, **options), body)
-    assert body.response is response
-    return response, body
-
-
-async def seen(server: Any, holds: Callable[[Any], bool]) -> bool:
-    return await asyncio.to_thread(server.wait, holds)
 
 
 # Versions.
@@ -232,6 +199,88 @@ async def test_a_post_is_sent_whole_in_any_version(
     assert not {b"content-type", b"expect", b"accept"} & set(names)
 
 
+@contextlib.contextmanager
+def refusing_http2(authority: trustme.CA, refused: int, code: h2.errors.ErrorCodes) -> Iterator[Any]:
+    """A server of HTTP/2 that resets its first `refused` requests with `code` and answers all others.
+
+    Yields its URL and a list of the bodies and connections that came.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.set_alpn_protocols(["h2"])
+    came: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(number: int, plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as secure:
+            speech = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+            speech.initiate_connection()
+            secure.sendall(speech.data_to_send())
+            while data := secure.recv(65536):
+                for event in speech.receive_data(data):
+                    if not isinstance(event, h2.events.StreamEnded):
+                        continue
+                    came.append(number)
+                    if len(came) <= refused:
+                        speech.reset_stream(event.stream_id, code)
+                        continue
+                    speech.send_headers(event.stream_id, [(":status", "200"), ("content-length", "2")])
+                    speech.send_data(event.stream_id, b"ok", end_stream=True)
+                secure.sendall(speech.data_to_send())
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                threading.Thread(target=serve, args=(number, listener.accept()[0]), daemon=True).start()
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/", came
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+async def test_a_post_that_a_server_of_http2_refused_unread_goes_out_once_more(
+    make: Make, authority: trustme.CA, ca_file: str
+) -> None:
+    refused = h2.errors.ErrorCodes.REFUSED_STREAM
+    with refusing_http2(authority, 1, refused) as (url, came):
+        backend = make(ca_file=ca_file)
+        response, body = await get(backend, url, method="POST", body=b"pay")
+        assert (response.status, response.resent, body.data) == (200, 1, b"ok")
+        assert len(came) == 2
+        await backend.aclose()
+    with refusing_http2(authority, 9, refused) as (url, came):
+        backend = make(ca_file=ca_file)
+        with pytest.raises(ExchangeError):
+            await get(backend, url, method="POST", body=b"pay")
+        assert len(came) == 2
+        await backend.aclose()
+
+
+async def test_a_post_that_a_server_of_http2_may_have_read_goes_out_once(
+    make: Make, authority: trustme.CA, ca_file: str
+) -> None:
+    with refusing_http2(authority, 1, h2.errors.ErrorCodes.INTERNAL_ERROR) as (url, came):
+        backend = make(ca_file=ca_file)
+        with pytest.raises(ExchangeError):
+            await get(backend, url, method="POST", body=b"pay")
+        assert len(came) == 1
+        await backend.aclose()
+
+
+async def test_posts_over_http2_have_connections_of_their_own(
+    make: Make, authority: trustme.CA, ca_file: str
+) -> None:
+    with refusing_http2(authority, 0, h2.errors.ErrorCodes.NO_ERROR) as (url, came):
+        backend = make(ca_file=ca_file)
+        for method in ("GET", "POST", "GET", "PATCH", "GET"):
+            await get(backend, url, method=method, body=None if method == "GET" else b"x")
+        assert came == [0, 1, 0, 2, 0]
+        await backend.aclose()
+
+
 # Handles that are used again.
 
 
@@ -292,66 +341,28 @@ async def test_private_answers_of_a_name_are_dropped_and_public_ones_used(
     assert (server.log[0].address, server.connections) == ("127.0.0.3", 1)
 
 
+async def test_a_name_that_is_rebound_is_judged_at_its_next_connection(
+    make: Make, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "is_public", lambda host: host == "127.0.0.3" or is_public(host))
+    name = f"rebound.test:{server.port}"
+    backend = make(resolve={("rebound.test", server.port): "127.0.0.3"})
+    alone = (("Connection", "close"),)
+    await get(backend, f"http://{name}/ok/1", allow_private=False, headers=alone)
+    other = (pycurl.RESOLVE, [f"-{name}", f"{name}:127.0.0.2"])  # what libcurl has found meanwhile
+    assert backend._guarded is not None
+    (idle,) = backend._guarded.idle
+    idle._setup = idle._setup._replace(always=[*idle._setup.always, other])
+    with pytest.raises(Refused, match=r"127\.0\.0\.2"):
+        await get(backend, f"http://{name}/ok/2", allow_private=False, headers=alone)
+    assert (server.connections, [hit.address for hit in server.log]) == (1, ["127.0.0.3"])
+
+
 async def test_an_unknown_name_is_not_resolved(make: Make) -> None:
     with pytest.raises(NameNotResolved) as caught:
         await get(make(), "http://no-such-name.invalid/")
     assert "no-such-name.invalid" in str(caught.value)
     assert caught.value.phase == "name"
-
-
-async def socks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: list[bytes]) -> None:
-    """Serve a connection as a proxy of SOCKS 5 (RFC 1928) that reaches only the loopback."""
-    assert await reader.readexactly(1) == b"\x05"
-    await reader.readexactly((await reader.readexactly(1))[0])
-    writer.write(b"\x05\x00")
-    _, _, _, kind = await reader.readexactly(4)
-    name = await reader.readexactly(4 if kind == 1 else (await reader.readexactly(1))[0])
-    asked.append(name)
-    port = int.from_bytes(await reader.readexactly(2), "big")
-    if name == b"refused.test":
-        writer.write(b"\x05\x02\x00\x01" + bytes(6))
-        writer.close()
-        return
-    writer.write(b"\x05\x00\x00\x01" + bytes(6))
-    inner, outer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65536):
-            sink.write(data)
-        sink.close()
-
-    await asyncio.gather(pump(reader, outer), pump(inner, writer))
-
-
-async def test_a_socks_proxy_finds_the_name_itself(make: Make, server: FaultServer) -> None:
-    asked: list[bytes] = []
-    serving: list[asyncio.Task[None]] = []
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(asyncio.create_task(socks(reader, writer, asked)))
-
-    proxy = await asyncio.start_server(accept, "127.0.0.1", 0)
-    address = f"socks5h://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-    backend = make()
-    _, body = await get(backend, f"http://example.test:{server.port}/ok/%7e1", proxy=address)
-    assert body.data == content("/ok/%7e1", 100)
-    assert asked == [b"example.test"]
-    assert server.log[0].target == "/ok/%7e1"
-    with pytest.raises(ConnectFailed, match="proxy 127"):
-        await get(backend, "http://refused.test/", proxy=address)
-    await backend.aclose()
-    await asyncio.gather(*serving)
-    proxy.close()
-    await proxy.wait_closed()
-
-
-def test_socks_proxies_are_allowed_for_this_backend_only() -> None:
-    address = "socks5h://127.0.0.1:1"
-    policies = compose.make_policies(Settings(backend="curl", proxy=address), {})
-    assert not policies.proxies.is_empty
-    assert isinstance(policies.credentials, Credentials)
-    with pytest.raises(ConfigError, match="socks5h"):
-        compose.make_policies(Settings(proxy=address), {})
 
 
 async def test_a_client_certificate_is_shown(
@@ -449,8 +460,8 @@ def test_it_does_without_aiohttp() -> None:
 def test_without_pycurl_it_says_what_to_install() -> None:
     ended = python(
         "import sys; sys.modules['pycurl'] = None\n"
-        "from fetcher import compose, settings, errors\n"
-        "try: compose.make_backend(settings.Settings(backend='curl'))\n"
+        "from fetcher import wiring, settings, errors\n"
+        "try: wiring.make_backend(settings.Settings(backend='curl'))\n"
         "except errors.ConfigError as error: print(error, '/', error.hint)"
     )
     assert ended.stdout.strip() == "the curl backend needs pycurl / install fetcher[curl]", ended.stderr
@@ -458,7 +469,7 @@ def test_without_pycurl_it_says_what_to_install() -> None:
 
 @pytest.mark.parametrize("version", ["2", "3"])
 def test_settings_choose_the_version(version: str) -> None:
-    backend = compose.make_backend(Settings(backend="curl", http=version))
+    backend = wiring.make_backend(Settings(backend="curl", http=version))
     assert version in backend.traits.http_versions
     with pytest.raises(ConfigError, match=f"HTTP/{version}"):
-        compose.make_backend(Settings(backend="asyncio", http=version))
+        wiring.make_backend(Settings(backend="asyncio", http=version))

@@ -134,13 +134,13 @@ async def test_a_line_that_is_no_url_is_a_job_with_its_refusal(frontier: Frontie
     assert got.refusal[0] == "bad-url"
     assert "ftp" in got.refusal[1]
     assert (got.url, got.source, got.line) == ("ftp://h/x", "s", 3)
-    assert got.extra is not None
-    assert got.extra.meta == {"k": "v"}
+    assert got.overrides is not None
+    assert got.overrides.meta == {"k": "v"}
 
 
 async def test_credentials_come_back_within_the_session_and_the_url_is_masked(frontier: Frontier) -> None:
     await frontier.add([job("http://user:canary@h/"), job("http://i/", headers={"Cookie": "canary"})])
-    claimed = {job.target.name: job for job in await claim_all(frontier) if job.target}
+    claimed = {job.target.hostname: job for job in await claim_all(frontier) if job.target}
     assert claimed["h"].secret == "user:canary"
     assert "canary" not in claimed["h"].url
     assert claimed["i"].secret_headers == {"Cookie": "canary"}
@@ -337,7 +337,10 @@ async def test_a_final_request_that_is_listed_again_is_a_duplicate(frontier: Fro
 
 async def test_closing_before_opening_is_fine(tmp_path: Path) -> None:
     for make in FRONTIERS.values():
-        await make(tmp_path / "run").aclose(complete=False)
+        frontier = make(tmp_path / "run")
+        await frontier.aclose(complete=False)
+        assert await frontier.open() == Counts()
+        await frontier.aclose(complete=False)
 
 
 # ---- hosts that the user named ----
@@ -380,13 +383,13 @@ async def test_a_host_is_named_at_the_ports_that_were_listed(
     frontier: Frontier, name: str, port: int | None, is_named: bool
 ) -> None:
     await frontier.add(jobs([*NAMED, "not a url"]))
-    assert await frontier.names_host(name, port) is is_named
+    assert await frontier.is_user_host(name, port) is is_named
 
 
 async def test_a_host_stays_named_when_its_urls_have_ended(frontier: Frontier) -> None:
     await frontier.add(jobs(["http://a/1"]))
     await frontier.settle([ended(job) for job in await claim_all(frontier)])
-    assert await frontier.names_host("a", 80)
+    assert await frontier.is_user_host("a", 80)
 
 
 # ---- any sequence of calls, against a simple reference ----

@@ -16,10 +16,12 @@ from support.parsers import AwaitsEach, Counting, awaits_items, visit, with_argu
 
 from fetcher.errors import ConfigError
 from fetcher.model import Record
-from fetcher.parsers.auto import _PAGES, _SURE
+from fetcher.parsers.adaptive import _PAGES, _SURE
 from fetcher.parsers.reader import PageReader, make_reader
+from fetcher.parsers.run_parser import LinkOptions
 
 TESTS = Path(__file__).parents[1]
+LINKS = LinkOptions()
 OFFLOADS = ("inline", "threads", "processes", "auto")
 Make = Callable[..., PageReader]
 
@@ -44,7 +46,7 @@ async def make(said: Said) -> AsyncIterator[Make]:
 
     def one(parser: Any = None, offload: str = "processes", **more: Any) -> PageReader:
         named = f"support.parsers:{parser}" if isinstance(parser, str) and ":" not in parser else parser
-        settings = {"follows": False, "notice": said, "workers": 2, "base": TESTS, "timeout_s": 20.0, **more}
+        settings = {"notice": said, "workers": 2, "base": TESTS, "timeout_s": 20.0, **more}
         reader = make_reader(parser=named, offload=offload, **settings)
         made.append(reader)
         return reader
@@ -154,7 +156,7 @@ async def test_a_class_keeps_state_per_worker_and_is_closed_at_the_end(
 ) -> None:
     closed = tmp_path / "closed"
     reader = make_reader(
-        follows=False, notice=said, parser="support.parsers:Counting", offload=offload, workers=1, base=TESTS
+        notice=said, parser="support.parsers:Counting", offload=offload, workers=1, base=TESTS
     )
     readings = await reader.read([visit(str(closed).encode()) for _ in range(3)])
     await reader.aclose()
@@ -282,11 +284,12 @@ async def test_auto_stays_out_for_a_parser_that_was_too_much_once(make: Make, sa
     assert "parser: in a worker process (a page was too much for its worker" in text
 
 
+@pytest.mark.timeout(240)
 async def test_what_a_parser_prints_in_a_worker_goes_to_standard_error(tmp_path: Path) -> None:
     program = (
         "import asyncio\nfrom support.parsers import visit\nfrom fetcher.parsers.reader import make_reader\n"
         "async def main():\n"
-        "    reader = make_reader(follows=False, notice=print, parser='support.parsers:prints',"
+        "    reader = make_reader(notice=print, parser='support.parsers:prints',"
         " offload='processes', workers=1)\n"
         "    await reader.read([visit(b'x')])\n"
         "    await reader.aclose()\n"
@@ -312,7 +315,7 @@ HTML = b'<html><a href="http://site.test/next">next</a></html>'
 
 @pytest.mark.parametrize("offload", OFFLOADS)
 async def test_built_in_links_are_there_even_if_the_parser_fails(offload: str, make: Make) -> None:
-    reader = make("fails", offload, follows=True)
+    reader = make("fails", offload, links=LINKS)
     (reading,) = await reader.read([visit(HTML)])
     assert reading.error is not None
     assert [link.url for link in reading.links or ()] == ["http://site.test/next"]
@@ -326,12 +329,12 @@ async def test_without_following_links_are_not_looked_for(make: Make) -> None:
 async def test_links_of_a_large_page_in_a_part_file_are_found(make: Make, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(HTML + b"<p>x</p>" * 100_000)
-    (reading,) = await make(None, follows=True).read([visit(part)])
+    (reading,) = await make(None, links=LINKS).read([visit(part)])
     assert [link.url for link in reading.links or ()] == ["http://site.test/next"]
 
 
 async def test_the_parser_sees_no_asset_and_no_sitemap(make: Make) -> None:
-    reader = make("echo", "inline", follows=True)
+    reader = make("echo", "inline", links=LINKS)
     sheet, picture, site_map = await reader.read(
         [
             visit(b"@import 'b.css';", kind="asset", content_type="text/css"),
@@ -350,14 +353,14 @@ async def test_links_of_a_page_that_was_claimed_are_taken_in_a_worker(
         raise AssertionError("it was read in the program itself")
 
     monkeypatch.setattr("fetcher.parsers.reader.read_links", fatal)
-    (reading,) = await make(None, follows=True).read([visit(HTML, was_claimed=True)])
+    (reading,) = await make(None, links=LINKS).read([visit(HTML, was_claimed=True)])
     assert reading.error is None
     assert [link.url for link in reading.links or ()] == ["http://site.test/next"]
 
 
 @pytest.mark.parametrize("offload", OFFLOADS)
 async def test_the_links_that_a_parser_gives_are_resolved_and_added(offload: str, make: Make) -> None:
-    (reading,) = await make("gives_links", offload, follows=True).read([visit(HTML, "http://site.test/a/b")])
+    (reading,) = await make("gives_links", offload, links=LINKS).read([visit(HTML, "http://site.test/a/b")])
     assert [link.url for link in reading.links or ()] == [
         "http://site.test/next",
         "http://site.test/a/followed",
@@ -384,6 +387,7 @@ def stored(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(240)
 async def test_the_message_names_a_command_that_repeats_the_page(make: Make, stored: Path) -> None:
     reader = make(f"{TESTS}/support/parsers.py:hostile", "inline", root=stored)
     (reading,) = await reader.read([visit(b"raise", "http://site.test/a?b=1 c")])

@@ -22,7 +22,7 @@ from fetcher.errors import ConfigError
 from fetcher.model import Entry
 from fetcher.ports import Source
 from fetcher.sources.arguments import Arguments
-from fetcher.sources.files import FileSource
+from fetcher.sources.file_source import FileSource
 from fetcher.sources.iterables import IterableSource
 
 BLOCK = 262_144
@@ -52,7 +52,7 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     for thread in threading.enumerate():
         if thread.name == "fetcher-source":
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
     assert set(os.listdir("/dev/fd")) <= before
 
@@ -105,7 +105,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     }[request.param]
     os.close(read_end)
     if feeders:
-        feeders[0].join(5)  # what it still writes meets a closed pipe
+        feeders[0].join(60)  # what it still writes meets a closed pipe
     else:
         os.close(write_end)
 
@@ -151,6 +151,7 @@ async def test_a_source_that_is_never_read_is_closed_without_a_trace(tmp_path: P
     for source in (Arguments([]), IterableSource([]), FileSource(str(tmp_path / "gone"))):
         await source.aclose()
         await source.aclose()
+    assert list(tmp_path.iterdir()) == []
 
 
 # ------------------------------------------------------------------ files
@@ -177,6 +178,8 @@ async def test_entries_name_the_file_as_given_and_its_lines(
         ("list.tsv", "x\tURL\n\thttp://a/\n"),
         ("list.txt", "name,url\n,http://a/\n"),
         ("list.data", "http://a/\n"),
+        ("list.json", '["http://a/"]'),
+        ("list.jsonl", '\n[{"url": "http://a/"}]'),
     ],
 )
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -186,6 +189,72 @@ async def test_the_format_is_found_by_name_or_content(
     path = tmp_path / (name + suffix)
     path.write_bytes(gzip.compress(content.encode()) if suffix else content.encode())
     assert names(await everything(FileSource(str(path)))) == ["http://a/"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize("is_zipped", [False, True])
+async def test_utf16_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str, is_zipped: bool) -> None:
+    path = tmp_path / "list"
+    data = ("\ufeff" if encoding == "utf-16-be" else "").encode(encoding) + "http://a/\r\nhttp://é/".encode(
+        encoding
+    )
+    path.write_bytes(gzip.compress(data) if is_zipped else data)
+    assert await everything(FileSource(str(path))) == [
+        Entry("http://a/", str(path), 1),
+        Entry("http://é/", str(path), 2),
+    ]
+
+
+async def test_what_is_no_list_is_said_in_one_line_before_and_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "bin.bin"
+    path.write_bytes(b"\n# x\n\x7fELF\0\0\1\2\n" * 100)
+    for tried in (FileSource(str(path)).check, lambda: asyncio.run(everything(FileSource(str(path))))):
+        with pytest.raises(ConfigError, match=r"bin\.bin:3: this is no list of URLs$"):
+            await asyncio.to_thread(tried)
+    table = tmp_path / "x.csv"
+    table.write_bytes(b"PK\3\4\0\0\n,\n")
+    with pytest.raises(ConfigError, match=r"x\.csv:1: this is no list of URLs$"):
+        FileSource(str(table)).check()
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "# nothing\n", "[]", "url,x\n"])
+async def test_an_empty_list_is_told(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(content)
+    told: list[tuple[str, str]] = []
+    assert await everything(FileSource(str(path), notice=lambda *notice: told.append(notice))) == []
+    assert told == [("warning", f"{path} is empty: there is no URL in it")]
+
+
+async def test_an_array_that_is_cut_gives_what_came_and_then_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text('["http://a/",\n"http://b/", "ht')
+    found: list[Entry] = []
+
+    async def read() -> None:
+        async for batch in FileSource(str(path)):
+            found.extend(batch)
+
+    with pytest.raises(ConfigError, match=r"its JSON array is cut short \(after line 2\)"):
+        await read()
+    assert names(found) == ["http://a/", "http://b/"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("http://a/\n", set()),
+        ("url,a,name,B,\n", {"a", "B"}),
+        ('{"url": "http://a/", "x": 1}\n{"url": "http://a/", "y": 1}\n', {"x", "y"}),
+        ('[{"url": "http://a/", "z": 1}]', {"z"}),
+    ],
+)
+def test_check_gives_the_columns_of_a_file(tmp_path: Path, content: str, expected: set[str]) -> None:
+    path = tmp_path / "list"
+    path.write_text(content)
+    columns = FileSource(str(path)).check()
+    assert columns is not None
+    assert set(columns) == expected
 
 
 async def test_gzip_is_known_by_its_bytes_and_not_by_its_name(tmp_path: Path) -> None:
@@ -243,7 +312,7 @@ def test_check_refuses_a_closed_standard_input(pipe: tuple[int, int]) -> None:
 
 
 def test_check_refuses_a_standard_input_that_was_closed_before_the_start() -> None:
-    code = "from fetcher.sources.files import FileSource; FileSource('-').check()"
+    code = "from fetcher.sources.file_source import FileSource; FileSource('-').check()"
     shell = subprocess.run(
         ["/bin/sh", "-c", '"$0" -c "$1" <&-', sys.executable, code],
         capture_output=True,
@@ -320,6 +389,26 @@ async def test_memory_does_not_grow_with_the_list_or_with_a_line(tmp_path: Path)
     assert peak < 12_000_000
 
 
+@pytest.mark.parametrize("indent", [b"", b"\n    "])
+async def test_memory_does_not_grow_with_an_array(tmp_path: Path, indent: bytes) -> None:
+    path = tmp_path / "list.json.gz"
+    with gzip.open(path, "wb", 1) as out:
+        out.write(b"[")
+        for _ in range(10):
+            out.write((indent + b'{"url": "http://127.0.0.1/"},') * 20_000)
+        out.write(b'"http://b/"]')
+    many = 0
+    tracemalloc.start()
+    try:
+        async for batch in FileSource(str(path)):
+            many += len(batch)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert many == 200_001
+    assert peak < 12_000_000
+
+
 async def test_a_file_is_read_a_block_at_a_time_and_only_when_more_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(b"http://127.0.0.1/%9d\n" * 100_000 % tuple(range(100_000)))
@@ -343,13 +432,13 @@ async def test_a_line_comes_through_as_soon_as_it_is_written(pipe: tuple[int, in
     source = FileSource("-", stdin=pipe[0])
     batches = source.__aiter__()
     os.write(pipe[1], b"http://a/\nhttp://un")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert list(await anext(batches)) == [Entry("http://a/", "-", 1)]
         os.write(pipe[1], b"finished/\n")
         assert list(await anext(batches)) == [Entry("http://unfinished/", "-", 2)]
     os.write(pipe[1], b"http://last/")
     os.close(pipe[1])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert names(list(await anext(batches))) == ["http://last/"]
         with pytest.raises(StopAsyncIteration):
             await anext(batches)
@@ -361,7 +450,7 @@ async def test_gzip_on_standard_input_is_decompressed_as_it_comes(pipe: tuple[in
     batches = source.__aiter__()
     data = gzip.compress(b'{"url": "http://a/"}\n') + gzip.compress(b'{"url": "http://b/"}\n')
     os.write(pipe[1], data)  # and the pipe stays open
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         first = names(list(await anext(batches)))
         second = names(list(await anext(batches)))
     assert first + second == ["http://a/", "http://b/"]
@@ -397,7 +486,7 @@ async def wait_for_data(source: FileSource) -> asyncio.Task[list[Entry]]:
 async def test_closing_ends_the_wait_for_a_silent_pipe(pipe: tuple[int, int]) -> None:
     source = FileSource("-", stdin=pipe[0])
     task = await wait_for_data(source)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await source.aclose()
         assert await task == []
     os.write(pipe[1], b"mine")
@@ -410,7 +499,7 @@ async def test_cancelling_ends_the_wait_for_a_silent_pipe(pipe: tuple[int, int])
     source = FileSource("-", stdin=pipe[0])
     task = await wait_for_data(source)
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(asyncio.CancelledError):
             await task
         await source.aclose()
@@ -436,12 +525,12 @@ async def test_a_fifo_is_waited_for_without_a_writer_and_then_read(tmp_path: Pat
     writer = await asyncio.to_thread(os.open, path, os.O_WRONLY)
     os.write(writer, b"http://a/\n")
     os.close(writer)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert names(await task) == ["http://a/"]
 
     silent = FileSource(path)
     task = await wait_for_data(silent)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await silent.aclose()
         assert await task == []
 
@@ -451,7 +540,7 @@ async def test_a_terminal_and_the_null_device_are_read_like_pipes() -> None:
     source = FileSource("-", stdin=terminal)
     batches = source.__aiter__()
     os.write(leader, b"http://a/\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert names(list(await anext(batches))) == ["http://a/"]
         os.write(leader, b"\x04")  # end of input, typed once
         with pytest.raises(StopAsyncIteration):
@@ -465,7 +554,7 @@ async def test_a_terminal_and_the_null_device_are_read_like_pipes() -> None:
 def test_a_program_ends_while_its_standard_input_stays_open_and_silent() -> None:
     code = """
 import asyncio
-from fetcher.sources.files import FileSource
+from fetcher.sources.file_source import FileSource
 
 async def main():
     batches = FileSource("-").__aiter__()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.documents import program_beside_the_documents
 
-from fetcher.lab.compare.catalogue import WORKLOADS
-from fetcher.lab.compare.figures import Comparison, Machine, Row
+from fetcher.lab.compare.results import Comparison, Machine, Row
+from fetcher.lab.compare.workloads import WORKLOADS
 
 FOLDER = Path(__file__).parents[2] / "docs"
 PAGE = (FOLDER / "concurrency.md").read_text("utf-8")
@@ -34,11 +34,7 @@ MADE = Comparison(
 @pytest.fixture
 def program(tmp_path: Path) -> ModuleType:
     """make_pictures.py, with a page of its own and nothing to measure."""
-    spec = importlib.util.spec_from_file_location("make_pictures", FOLDER / "make_pictures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = program_beside_the_documents("make_pictures")
     module.PAGE = tmp_path / "page.md"
     module.PAGE.write_text(
         "# T\n<!-- sleep -->\nold\n<!-- end -->\nprose\n<!-- http -->\nold\n<!-- end -->\n"

@@ -52,7 +52,7 @@ def test_a_key_is_commented_out_exactly_when_it_has_no_default_to_write_down() -
     absent = {
         key
         for key in FILE_KEYS - CRAWL_KEYS
-        if OPTIONS[key].shown is not None or OPTIONS[key].kind.plain(getattr(DEFAULTS, key)) is None
+        if OPTIONS[key].shown is not None or OPTIONS[key].kind.to_plain(getattr(DEFAULTS, key)) is None
     }
     assert UNSET.keys() == absent
 

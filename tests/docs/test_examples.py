@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 from support.faultserver import Exchange, FaultServer, content
+from support.objectstore import object_server
 
 from fetcher.config import load_job
 
@@ -34,6 +36,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.variables: dict[str, str] = {}
 
     def example(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._python("-W", "error", str(EXAMPLES / name), *arguments)
@@ -45,7 +48,7 @@ class Run:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LANG": "C.UTF-8"},
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LANG": "C.UTF-8", **self.variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -242,6 +245,21 @@ def told(report: str, site: str, far: str) -> dict[str, list[str]]:
     return dict(found)
 
 
+def test_the_link_check_of_ci_tells_what_is_broken_and_fails(run: Run, two_sites: FaultServer) -> None:
+    serve(two_sites, {"/": links("/a", "/missing"), "/a": links("/logout")})
+    job = (EXAMPLES / "link-check.toml").read_text().replace("https://example.org/", two_sites.url("/"), 1)
+    (run.folder / "link-check.toml").write_text(job)
+    workflow = (EXAMPLES / "link-check.yml").read_text()
+    (command,) = re.findall(r"- run: fetcher (run .*)", workflow)
+    (kept,) = re.findall(r"path: (.*)", workflow)
+    ended = run.program(*shlex.split(command))
+    assert ended.returncode == 1
+    assert f'  404  {two_sites.url("/missing")}  "a link"' in ended.stderr.splitlines()
+    (broken,) = (run.folder / kept).read_text().splitlines()
+    assert json.loads(broken)["parent"] == two_sites.url("/")
+    assert two_sites.count("/logout") == 0
+
+
 # --- the extractor ---------------------------------------------------------------------------------------
 
 
@@ -330,6 +348,46 @@ def test_the_nightly_crawl_runs_silently_and_the_next_night_finds_what_changed(
     assert all(json.loads(line) for line in (folder / "crawl.log").read_text().splitlines())
 
 
+def test_the_offline_site_leads_from_file_to_file(run: Run, server: FaultServer) -> None:
+    job = (EXAMPLES / "offline-site.toml").read_text().replace("https://example.org/", server.url("/"), 1)
+    (run.folder / "offline-site.toml").write_text(job)
+    serve(server, {"/": links("/a"), "/a": links("/")})
+    ended = run.program("run", "offline-site.toml")
+    assert ended.returncode == 0, ended.stderr
+    [page] = run.folder.glob("site/*/a.html")
+    assert b"index.html" in page.read_bytes()
+
+
+def test_the_data_set_has_bodies_and_columns_as_rows(run: Run, server: FaultServer) -> None:
+    shutil.copy(EXAMPLES / "data-set.toml", run.folder)
+    lines = [{"url": server.url(f"/ok/{n}"), "label": f"l{n}"} for n in range(3)]
+    (run.folder / "labelled.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    ended = run.program("run", "data-set.toml", "--quiet")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    [shard] = run.folder.glob("dataset/bodies/*.parquet")
+    rows = parquet.read_table(shard, columns=["url", "label", "body"]).to_pylist()
+    assert {(row["url"], row["label"]) for row in rows} == {(line["url"], line["label"]) for line in lines}
+    assert all(row["body"] for row in rows)
+
+
+def test_a_distribution_comes_from_a_mirror_under_its_name_and_is_held_to_its_hash(
+    run: Run, server: FaultServer
+) -> None:
+    shutil.copy(EXAMPLES / "distribution.toml", run.folder)
+    text = "what a distribution is made of"
+    serve(server, {"/there/image.iso": text})
+    body = text.encode()
+    (run.folder / "distribution.meta4").write_text(
+        '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="iso/image.iso">'
+        f'<size>{len(body)}</size><hash type="sha-256">{hashlib.sha256(body).hexdigest()}</hash>'
+        f'<url priority="1">{server.url("/status/404")}</url>'
+        f'<url priority="2">{server.url("/there/image.iso")}</url></file></metalink>'
+    )
+    ended = run.program("run", "distribution.toml", "--quiet")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (run.folder / "distribution" / "iso" / "image.iso").read_bytes() == body
+
+
 def test_the_nightly_job_runs_silently_and_the_next_night_asks_conditionally(
     run: Run, server: FaultServer
 ) -> None:
@@ -345,6 +403,24 @@ def test_the_nightly_job_runs_silently_and_the_next_night_asks_conditionally(
     log = (run.folder / "nightly.log").read_text().splitlines()
     assert log
     assert all(json.loads(line) for line in log)
+
+
+def test_the_nightly_job_into_a_bucket_fills_it_and_the_next_night_asks_conditionally(
+    run: Run, server: FaultServer
+) -> None:
+    shutil.copy(EXAMPLES / "nightly-objects.toml", run.folder)
+    (run.folder / "urls.txt").write_text("".join(f"{server.url(f'/ok/{n}')}\n" for n in range(3)))
+    with object_server() as store:
+        store.control.create_bucket(Bucket="my-bucket")
+        run.variables = store.variables
+        for _ in range(2):
+            ended = run.program("run", "nightly-objects.toml", "--quiet")
+            assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+        listed = store.control.list_objects_v2(Bucket="my-bucket")["Contents"]
+    assert len(listed) == 4
+    assert all(entry["Key"].startswith("pages/") for entry in listed)
+    assert all(hit.header("if-none-match") for hit in server.log[3:])
+    assert (run.folder / "pages-state" / "results.jsonl").read_text().count("\n") == 6
 
 
 def test_the_nightly_job_speaks_up_when_something_failed(run: Run, server: FaultServer) -> None:

@@ -1,22 +1,21 @@
-"""The help, the table of settings and README's table say the same."""
+"""The help and the table of settings say the same; the reference is made of that table."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from support.documents import text_of
 
 from fetcher.cli.main import COMMANDS, cli
 from fetcher.settings import CRAWLING, GROUPS, OPTIONS, Command, Option
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 SHOWN = [option for option in OPTIONS.values() if "cli" in option.where]
 # What the help of a command does not list: its own reasons, beside those of another command only.
-UNLISTED = {"get": set(), "crawl": {"output_file"}, "run": {"config"}, "config": set()}
+UNLISTED = {"get": set(), "crawl": {"output_file"}, "run": {"config"}, "config": {"json"}}
 COMMAND_OF: dict[str, Command | None] = {"get": "get", "crawl": "crawl", "run": None, "config": None}
 
 
@@ -33,20 +32,9 @@ def command_named(name: str) -> click.Command:
 
 
 def words_of(option: Option) -> str:
-    """An option as help and README write it."""
+    """An option as help and reference write it."""
     names = [option.short, option.flag] if option.short else [option.flag]
     return f"{', '.join(names)} {option.metavar}".rstrip()
-
-
-def row_of(option: Option) -> str:
-    """The row of README's table."""
-    default = "off" if option.is_flag else option.default_for("get")
-    if default and option.shown is None and not option.is_flag:
-        default = f"`{default}`"
-        if (other := option.default_for("crawl")) != option.default_for("get"):
-            default += f" (`crawl`: `{other}`)"
-    cells = f"`{words_of(option)}`".replace("|", "\\|"), default, option.help
-    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
 
 def test_the_program_lists_every_command_with_what_it_does() -> None:
@@ -82,6 +70,8 @@ def listed(name: str) -> list[Option]:
 def test_every_setting_stands_in_the_help_once_with_its_default(name: str) -> None:
     text = help_of(name)
     for option in SHOWN:
+        if name == "config" and option.key == "json":
+            continue  # the command's own: the settings as JSON
         lines = re.findall(rf"^ +{re.escape(words_of(option))}(?:  +|\n +)(.*)$", text, re.MULTILINE)
         default = option.default_for(COMMAND_OF[name])
         expected = f"{option.help} [default: {default}]" if default else option.help
@@ -102,7 +92,8 @@ def test_the_help_has_the_settings_under_their_headings(name: str) -> None:
 @pytest.mark.parametrize("name", COMMAND_OF)
 def test_the_help_knows_no_option_that_is_not_in_the_table(name: str) -> None:
     flags = set(re.findall(r"^ +(?:-\w, |    )(--[a-z0-9-]+)", help_of(name), re.MULTILINE))
-    assert flags - {"--help"} == {option.flag for option in listed(name)}
+    own = {"--help", *(["--json"] if name == "config" else [])}
+    assert flags - own == {option.flag for option in listed(name)}
 
 
 @pytest.mark.parametrize("name", COMMAND_OF)
@@ -114,14 +105,4 @@ def test_every_flag_can_be_turned_off_as_readme_says(name: str) -> None:
             )
             assert context.params[option.key] is False
             said = "`--robots`" if option.key == "no_robots" else "`--no-`"
-            assert said in README
-
-
-def test_readmes_table_has_exactly_the_options_with_their_defaults() -> None:
-    expected: list[str] = []
-    for group in GROUPS:
-        expected += [f"**{group}**", "", "| option | default | meaning |", "|---|---|---|"]
-        expected += [row_of(option) for option in SHOWN if option.group == group] + [""]
-    first = README.index(expected[0])
-    found = README[first : README.index("\n## ", first)].rstrip().splitlines()
-    assert found == expected[:-1]
+            assert said in text_of("docs/reference.md")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.documents import MYPY_CACHE
 
 import fetcher
 from fetcher import errors
@@ -128,88 +131,37 @@ def test_the_library_without_a_run_directory_loads_no_database_and_no_display() 
 
 # --- the types -----------------------------------------------------------------------------------------
 
-PROGRAM = """
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-
-import fetcher
-from fetcher import FetchFailed, Fetcher, FetcherError, Result, async_or_sync, async_wrap
+TYPED = Path(__file__).parent / "typed"
+RIGHT, WRONG = TYPED / "right_uses.py", TYPED / "wrong_uses.py"
+MARKED = [number for number, line in enumerate(WRONG.read_text().splitlines(), 1) if line.endswith("# wrong")]
 
 
-@async_wrap(ThreadPoolExecutor(1))
-def digest(data: bytes, *, times: int = 1) -> str:
-    return str(hash(data) * times)
+def test_mypy_finds_right_uses_right_and_every_wrong_one(tmp_path: Path) -> None:
+    options = ("--strict", "--config-file=", f"--cache-dir={MYPY_CACHE}")
+    ended = python("-m", "mypy", *options, str(RIGHT), str(WRONG), folder=tmp_path)
+    found = re.findall(r"^(.*?):(\d+): error:", ended.stdout, re.MULTILINE)
+    assert {(Path(name).name, int(number)) for name, number in found} == {(WRONG.name, n) for n in MARKED}
 
 
-@async_or_sync
-async def size(url: str) -> int:
-    result = await fetcher.fetch.aio(url, retries=1)
-    return len(result.body)
-
-
-class Site:
-    @async_or_sync
-    async def pages(self, number: int) -> list[Result]:
-        return await fetcher.fetch_all.aio([f"https://example.org/{n}" for n in range(number)])
-
-
-async def urls() -> AsyncIterator[str]:
-    yield "https://example.org/"
-
-
-async def in_async_code() -> None:
-    one: Result = await fetcher.fetch("https://example.org/", timeout=5)
-    all_of_them: list[Result] = await fetcher.fetch_all(["https://example.org/"])
-    async with Fetcher(concurrency=100, per_host=10) as f:
-        async for result in f.stream(urls()):
-            kind: str | None = result.headers.get("content-type")
-            print(result.ok, kind, result.text(), result.json(), await digest(result.body, times=2))
-        summary = await f.download.aio(["https://example.org/"], "out")
-        print(summary.done + summary.failed, summary.errors.get("http-status", 0))
-    print(one.status, len(all_of_them), await size.aio("x") + 1, len(await Site().pages.aio(3)))
-
-
-def in_plain_code() -> int:
-    one: Result = fetcher.fetch("https://example.org/")
-    try:
-        one.raise_for_error()
-    except FetchFailed as error:
-        print(error.slug.upper(), error.url, error.status)
-    except FetcherError as error:
-        print(error.hint)
-    for result in fetcher.stream(["https://example.org/"], max_size="1M"):
-        print(result.url, result.elapsed)
-    found = fetcher.fetch_all.sync(["https://example.org/"])
-    return size.sync("x") + len(found) + len(Site().pages.sync(2)) + Fetcher().download.sync([]).done
-
-
-asyncio.run(in_async_code())
-"""
-
-MISTAKES = {
-    "size.sync(5)": "arg-type",
-    "fetcher.fetch.sync('x').body.encode()": "attr-defined",
-    "digest(b'', times='2')": "arg-type",
-    "Site().pages.sync('two')": "arg-type",
-    "fetcher.fetch_all.sync(5)": "arg-type",
-}
-
-
-def test_a_strictly_checked_program_may_use_all_of_it_and_its_mistakes_are_found(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
-    good.write_text(PROGRAM)
-    bad.write_text(f"{PROGRAM}\n" + "".join(f"print({mistake})\n" for mistake in MISTAKES))
-    options = ("--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}")
-    ended = python("-m", "mypy", *options, str(good), folder=tmp_path)
-    assert ended.returncode == 0, ended.stdout
-    ended = python("-m", "mypy", *options, str(bad), folder=tmp_path)
-    found = [line for line in ended.stdout.splitlines() if "error:" in line]
-    first = PROGRAM.count("\n") + 2
-    assert len(found) == len(MISTAKES), ended.stdout
-    for number, (line, code) in enumerate(zip(found, MISTAKES.values(), strict=True), first):
-        assert line.startswith(f"bad.py:{number}: error:"), line
-        assert line.endswith(f"[{code}]"), line
+def test_pyright_finds_right_uses_and_examples_right_and_every_wrong_use(tmp_path: Path) -> None:
+    settings = {
+        "include": [str(ROOT / "examples"), str(TYPED)],
+        "extraPaths": [str(ROOT)],
+        "typeCheckingMode": "standard",
+        "strict": [str(ROOT / "examples"), str(RIGHT)],
+        "reportUnusedExpression": False,
+        "pythonVersion": "3.11",
+    }
+    config = tmp_path / "pyrightconfig.json"
+    config.write_text(json.dumps(settings))
+    program = Path(sys.executable).with_name("basedpyright")  # pyright, and the node that it needs, as wheels
+    ended = subprocess.run(
+        [program, "--outputjson", "-p", config, "--pythonpath", sys.executable],
+        cwd=tmp_path, capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    found = json.loads(ended.stdout)["generalDiagnostics"]
+    lines = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in found}
+    assert lines == {(WRONG.name, number) for number in MARKED}, found
 
 
 def test_the_package_says_that_it_is_typed() -> None:

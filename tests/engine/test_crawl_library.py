@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 from support.faultserver import Exchange
+from support.processes import is_alive
 from support.site import Site, pages
 
 import fetcher
@@ -130,7 +133,7 @@ async def test_a_consumer_that_never_takes_bounds_what_is_fetched(web: Web) -> N
 
 async def test_a_deadline_ends_the_loop_with_the_pages_that_came(web: Web) -> None:
     web.hold_after(5)
-    limited = fetcher.crawl(web.url("/"), deadline="1s", grace=0, concurrency=4)
+    limited = fetcher.crawl(web.url("/"), deadline="5s", grace=0, concurrency=4)
     async with asyncio.timeout(LIMIT_S):
         seen = [page.url async for page in limited]
     web.release()
@@ -240,6 +243,27 @@ def test_downloads_with_processes_leave_no_process_task_or_descriptor(
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(thrice())
+
+
+@pytest.mark.timeout(240)
+async def test_a_stopped_worker_process_is_killed_and_replaced_and_one_that_only_waits_is_not(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fetcher.processes.supervisor.SILENCE_S", 4.0)
+    urls = [site.url(path) for path in site.pages]
+    site.hold_after(20)
+    task = asyncio.create_task(Fetcher(processes=2).download.aio(urls, tmp_path))
+    await asyncio.to_thread(site.wait, lambda s: len(s.log) > 20, 30)
+    stopped, other = map(int, children())
+    os.kill(stopped, signal.SIGSTOP)
+    async with asyncio.timeout(150):  # one that was not heard of yet has a minute to start
+        while is_alive(stopped):
+            await asyncio.sleep(0.05)
+    assert is_alive(other)  # as long without an answer, but it says so
+    site.release()
+    assert (await task).done == 60
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["url"] for line in lines}) == len(lines) == 60
 
 
 async def test_a_download_with_processes_that_is_cancelled_leaves_nothing_and_goes_on(

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fetcher.engine.fetch import Fetch
-from fetcher.engine.scheduler import Host, Scheduler, _Place
+from fetcher.engine.fetch_state import FetchState
+from fetcher.engine.host_queue import Host, HostState
+from fetcher.engine.scheduler import Scheduler
 from fetcher.model import Job, Target
-from fetcher.policy.pace import HostPace
+from fetcher.policy.throttle import HostThrottle
 
 A, B, C = "a.example:80", "b.example:80", "c.example:80"
 
@@ -65,7 +66,7 @@ class Hand:
 class Bench:
     """A scheduler on a hand-moved clock, and what it was asked to wake."""
 
-    def __init__(self, *, rate: float | None = None, paces: dict[str, HostPace] | None = None) -> None:
+    def __init__(self, *, rate: float | None = None, paces: dict[str, HostThrottle] | None = None) -> None:
         self.hand = Hand()
         self.woken = 0
         self.met: list[str] = []
@@ -78,21 +79,21 @@ class Bench:
             rate=rate,
         )
 
-    def _pace_of(self, host: str) -> HostPace:
+    def _pace_of(self, host: str) -> HostThrottle:
         self.met.append(host)
-        return self._paces.get(host) or HostPace(2)
+        return self._paces.get(host) or HostThrottle(2)
 
     def _wake(self, number: int) -> None:
         assert number > 0
         self.woken += number
 
-    def push(self, *hosts: str) -> list[Fetch]:
+    def push(self, *hosts: str) -> list[FetchState]:
         fetches = [fetch_at(host) for host in hosts]
         self.scheduler.push(fetches)
         return fetches
 
-    def take(self) -> Fetch | None:
-        return self.scheduler.take(self.hand.now)
+    def take(self) -> FetchState | None:
+        return self.scheduler.next_ready(self.hand.now)
 
     def take_all(self) -> list[str]:
         """The hosts of all that may start now, in the order in which they start."""
@@ -119,30 +120,30 @@ class Bench:
 _ids = iter(range(1, 1 << 60))
 
 
-def fetch_at(host: str) -> Fetch:
+def fetch_at(host: str) -> FetchState:
     name, _, port = host.rpartition(":")
     number = next(_ids)
     target = Target(f"http://{host}/{number}", "http", name, int(port), host)
-    return Fetch(job=Job(id=number, url=target.url, target=target), target=target)
+    return FetchState(job=Job(id=number, url=target.url, target=target), target=target)
 
 
 # -- turns ------------------------------------------------------------------------------------------
 
 
 def test_hosts_are_served_in_turn_however_much_each_has_queued():
-    bench = Bench(paces={host: HostPace(9) for host in (A, B, C)})
+    bench = Bench(paces={host: HostThrottle(9) for host in (A, B, C)})
     bench.push(*[A] * 5, B, *[C] * 2)
     assert bench.take_all() == [A, B, C, A, C, A, A, A]
 
 
 def test_a_hosts_own_queue_is_first_come_first_served():
-    bench = Bench(paces={A: HostPace(9)})
+    bench = Bench(paces={A: HostThrottle(9)})
     pushed = bench.push(A, A, A)
     assert [bench.take() for _ in range(3)] == pushed
 
 
 def test_the_next_hop_of_a_chain_goes_before_what_its_host_has_queued():
-    bench = Bench(paces={A: HostPace(9)})
+    bench = Bench(paces={A: HostThrottle(9)})
     bench.push(A, A)
     hop = fetch_at(A)
     bench.scheduler.push_first(hop)
@@ -186,13 +187,13 @@ def test_a_slot_given_back_wakes_a_worker_if_something_is_queued():
 
 
 def test_a_delay_is_kept_between_two_starts_at_a_host():
-    bench = Bench(paces={A: HostPace(2, delay_s=0.5)})
+    bench = Bench(paces={A: HostThrottle(2, delay_s=0.5)})
     bench.push(A, A, A)
     assert bench.starts_in(3) == [0.0, 0.5, 1.0]
 
 
 def test_a_delay_counts_from_start_to_start_even_while_the_first_is_in_flight():
-    bench = Bench(paces={A: HostPace(2, delay_s=0.5)})
+    bench = Bench(paces={A: HostThrottle(2, delay_s=0.5)})
     bench.push(A, A)
     assert bench.take_all() == [A]
     bench.hand.advance(0.49)
@@ -219,7 +220,7 @@ def test_a_rate_wakes_somebody_when_the_next_start_is_due():
 
 
 def test_a_hosts_own_rate_spaces_its_starts_and_nobody_elses():
-    bench = Bench(paces={A: HostPace(8, rate=2), B: HostPace(8)})
+    bench = Bench(paces={A: HostThrottle(8, rate=2), B: HostThrottle(8)})
     bench.push(A, A, A, B, B, B)
     assert bench.take_all() == [A, B, B, B]
     bench.hand.advance(0.5)
@@ -255,25 +256,86 @@ def test_a_longer_hold_during_a_hold_prolongs_it_and_a_shorter_one_does_not():
     assert bench.take_all() == [A]
 
 
-def test_a_fetch_knows_why_its_host_kept_it_waiting():
+def waits(fetch: FetchState | None) -> dict[str, float]:
+    """What a fetch that was handed out has waited for, to a hundredth of a second."""
+    assert fetch is not None
+    found = fetch.waits_by_cause()
+    assert sum(found.values()) == pytest.approx(fetch.queue_s)
+    return {cause: round(seconds, 2) for cause, seconds in found.items()}
+
+
+def test_a_fetch_knows_for_how_long_its_host_was_held_and_for_what():
     bench = Bench()
-    first, _ = bench.push(A, A)
-    assert bench.take() is first
-    assert bench.scheduler.reason_of(first) == ""
+    bench.push(A, A)
+    assert waits(bench.take()) == {"concurrency": 0}
     bench.scheduler.on_pushback(A, bench.hand.now, 5.0, "retry-after")
     bench.release(A)
     assert bench.take() is None
+    bench.hand.advance(7.0)
+    assert waits(bench.take()) == {"retry-after": 5, "concurrency": 2}
+
+
+def test_a_wait_for_the_limit_of_a_host_is_told_from_one_for_a_slot():
+    bench = Bench()
+    bench.push(A, A, A, B)
+    bench.take_all()
+    bench.hand.advance(3.0)
+    bench.release(A)
+    assert waits(bench.take()) == {"per-host": 3}
+    bench.push(C, C)
+    bench.hand.advance(2.0)
+    assert waits(bench.take()) == {"concurrency": 2}
+    assert waits(bench.take()) == {"concurrency": 2}
+
+
+def test_only_the_part_of_a_hold_in_which_a_fetch_was_there_counts_as_its_wait():
+    bench = Bench(paces={A: HostThrottle(2, delay_s=10.0)})
+    bench.push(A)
+    bench.take()
+    bench.hand.advance(4.0)
+    bench.push(A)
+    bench.hand.advance(6.0)
+    assert waits(bench.take()) == {"delay": 6}
+
+
+def test_the_rate_of_the_run_and_the_delay_of_a_host_are_told_apart():
+    bench = Bench(rate=0.5, paces={A: HostThrottle(9, delay_s=5.0)})
+    bench.push(A, A, B)
+    assert waits(bench.take()) == {"concurrency": 0}
+    assert bench.take() is None
+    bench.hand.advance(2.0)
+    assert waits(bench.take()) == {"rate": 2}
+    bench.hand.advance(3.0)
+    assert waits(bench.take()) == {"delay": 5}
+
+
+def test_a_fetch_that_was_deferred_tells_its_own_wait_from_that_in_the_queue():
+    bench = Bench(paces={A: HostThrottle(1)})
+    (fetch,) = bench.push(A)
+    bench.take()
+    bench.scheduler.defer(fetch, bench.hand.now + 2.0, "backoff")
     bench.hand.advance(5.0)
-    second = bench.take()
-    assert second is not None
-    assert bench.scheduler.reason_of(second) == "retry-after"
+    bench.release(A)
+    assert waits(bench.take()) == {"backoff": 2, "per-host": 3}
+
+
+def test_what_keeps_all_from_starting_is_told():
+    bench = Bench()
+    bench.push(A)
+    bench.scheduler.settling.start(bench.hand.now)
+    bench.hand.advance(1.5)
+    bench.scheduler.settling.stop(bench.hand.now)
+    bench.scheduler.gate.shut("memory", bench.hand.now)
+    bench.hand.advance(2.0)
+    bench.scheduler.gate.open(bench.hand.now)
+    assert waits(bench.take()) == {"settling": 1.5, "memory": 2}
 
 
 # -- additive increase, multiplicative decrease ---------------------------------------------------------
 
 
 def test_a_push_back_halves_the_limit_once_in_a_hold_and_again_in_the_next():
-    bench = Bench(paces={A: HostPace(8)})
+    bench = Bench(paces={A: HostThrottle(8)})
     bench.push(*[A] * 40)
     assert len(bench.take_all()) == 8
     for _ in range(8):  # the answers to what was in flight say nothing new
@@ -285,7 +347,7 @@ def test_a_push_back_halves_the_limit_once_in_a_hold_and_again_in_the_next():
 
 
 def test_the_limit_grows_by_one_for_each_round_of_successes_up_to_where_it_was():
-    bench = Bench(paces={A: HostPace(8)})
+    bench = Bench(paces={A: HostThrottle(8)})
     bench.push(*[A] * 200)
     bench.take()
     bench.scheduler.on_pushback(A, bench.hand.now, 1.0, "retry-after")
@@ -315,10 +377,10 @@ def test_a_limit_never_falls_below_one():
 
 
 def test_a_deferred_fetch_is_in_nobodys_way_and_comes_first_when_its_time_has_come():
-    bench = Bench(paces={A: HostPace(1)})
+    bench = Bench(paces={A: HostThrottle(1)})
     first, second, third = bench.push(A, A, A)
     assert bench.take() is first
-    bench.scheduler.defer(first, bench.hand.now + 5)
+    bench.scheduler.defer(first, bench.hand.now + 5, "backoff")
     bench.release(A)
     assert bench.take() is second
     bench.release(A)
@@ -332,7 +394,7 @@ def test_a_deferred_fetch_whose_host_is_held_longer_waits_for_its_host():
     bench = Bench()
     (fetch,) = bench.push(A)
     bench.take()
-    bench.scheduler.defer(fetch, bench.hand.now + 1)
+    bench.scheduler.defer(fetch, bench.hand.now + 1, "backoff")
     bench.scheduler.on_pushback(A, bench.hand.now, 3, "retry-after")
     bench.release(A)
     bench.hand.advance(2.9)
@@ -345,7 +407,7 @@ def test_a_deferral_into_the_past_is_ready_at_the_next_timer():
     bench = Bench()
     (fetch,) = bench.push(A)
     bench.take()
-    bench.scheduler.defer(fetch, bench.hand.now - 10)
+    bench.scheduler.defer(fetch, bench.hand.now - 10, "backoff")
     bench.release(A)
     bench.hand.advance(0)
     assert bench.take() is fetch
@@ -364,7 +426,7 @@ def test_a_host_with_nothing_to_do_is_forgotten():
 
 
 def test_a_host_that_must_not_be_asked_yet_is_remembered_until_it_may():
-    bench = Bench(paces={A: HostPace(2, delay_s=5)})
+    bench = Bench(paces={A: HostThrottle(2, delay_s=5)})
     bench.push(A)
     bench.take()
     bench.release(A)
@@ -382,29 +444,29 @@ def test_a_host_with_a_deferred_fetch_is_remembered():
     bench = Bench()
     (fetch,) = bench.push(A)
     bench.take()
-    bench.scheduler.defer(fetch, bench.hand.now + 5)
+    bench.scheduler.defer(fetch, bench.hand.now + 5, "backoff")
     bench.release(A)
     assert bench.scheduler._hosts[A].deferred == 1
 
 
 def test_one_timer_at_most_is_armed_for_a_thousand_waiting_hosts():
-    bench = Bench(paces={f"h{n}.example:80": HostPace(1, delay_s=5 + n / 100) for n in range(1000)})
+    bench = Bench(paces={f"h{n}.example:80": HostThrottle(1, delay_s=5 + n / 100) for n in range(1000)})
     hosts = list(bench._paces)
     bench.push(*hosts, *hosts)
     assert len(bench.take_all()) == 1000
     for host in hosts:
         bench.release(host)
     assert len(bench.hand.pending()) == 1
-    assert bench.scheduler.held == 1000
+    assert bench.scheduler.waiting == 1000
 
 
 def test_closing_leaves_no_timer_and_none_is_armed_later():
     bench = Bench()
     (fetch,) = bench.push(A)
     bench.take()
-    bench.scheduler.defer(fetch, bench.hand.now + 5)
+    bench.scheduler.defer(fetch, bench.hand.now + 5, "backoff")
     bench.scheduler.close()
-    bench.scheduler.defer(fetch_at(B), bench.hand.now + 1)
+    bench.scheduler.defer(fetch_at(B), bench.hand.now + 1, "backoff")
     assert bench.hand.pending() == []
 
 
@@ -440,9 +502,13 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.bench = Bench(
-            paces={HOSTS[0]: HostPace(1), HOSTS[1]: HostPace(3, delay_s=0.7), HOSTS[2]: HostPace(4)}
+            paces={
+                HOSTS[0]: HostThrottle(1),
+                HOSTS[1]: HostThrottle(3, delay_s=0.7),
+                HOSTS[2]: HostThrottle(4),
+            }
         )
-        self.active: list[Fetch] = []
+        self.active: list[FetchState] = []
         self.inside = 0
 
     @rule(hosts=st.lists(st.sampled_from(HOSTS), max_size=6))
@@ -463,7 +529,7 @@ class AnyOrder(RuleBasedStateMachine):
             return
         self.active.append(fetch)
         self.inside -= 1
-        pace = self.bench.scheduler._hosts[fetch.target.host].pace
+        pace = self.bench.scheduler._hosts[fetch.target.host].throttle
         in_flight = sum(1 for other in self.active if other.target.host == fetch.target.host)
         assert in_flight <= pace.most
         assert pace.not_before <= now + pace.delay_s
@@ -479,10 +545,10 @@ class AnyOrder(RuleBasedStateMachine):
             scheduler.on_success(host, now)
         elif after in {"defer", "push-back"}:
             if after == "push-back":
-                before = int(scheduler._hosts[host].pace.limit)
+                before = int(scheduler._hosts[host].throttle.limit)
                 limit = scheduler.on_pushback(host, now, data.draw(st.floats(0, 5)), "retry-after")
                 assert max(1, before // 2) <= limit <= before
-            scheduler.defer(fetch, now + data.draw(st.floats(-1, 9)))
+            scheduler.defer(fetch, now + data.draw(st.floats(-1, 9)), "backoff")
             self.inside += 1
         elif after == "hop":
             other = fetch_at(data.draw(st.sampled_from(HOSTS)))
@@ -499,25 +565,25 @@ class AnyOrder(RuleBasedStateMachine):
         scheduler = self.bench.scheduler
         hosts: list[Host] = list(scheduler._hosts.values())
         in_heap = Counter(what.name for _, _, what in scheduler._heap if isinstance(what, Host))
-        deferred = sum(isinstance(what, Fetch) for _, _, what in scheduler._heap)
-        timed = [host for host in hosts if host.place is _Place.TIMED]
-        ready = [host for host in hosts if host.place is _Place.READY]
+        deferred = sum(isinstance(what, FetchState) for _, _, what in scheduler._heap)
+        timed = [host for host in hosts if host.state is HostState.TIMED]
+        ready = [host for host in hosts if host.state is HostState.READY]
         assert scheduler.queued == sum(len(host.queue) for host in hosts)
         assert scheduler.deferred == deferred == sum(host.deferred for host in hosts)
-        assert scheduler.held == deferred + sum(len(host.queue) for host in timed)
+        assert scheduler.waiting == deferred + sum(len(host.queue) for host in timed)
         assert scheduler.active == len(self.active) == sum(host.active for host in hosts)
         assert scheduler.queued + scheduler.deferred == self.inside
         assert in_heap == Counter(host.name for host in timed)
-        assert Counter(host.name for host in scheduler._ready) == Counter(host.name for host in ready)
+        assert Counter(host.name for host in scheduler.ready) == Counter(host.name for host in ready)
 
     @invariant()
     def whoever_could_start_is_ready_or_timed(self):
         now = self.bench.hand.now
         for host in self.bench.scheduler._hosts.values():
-            has_slot = host.active < int(host.pace.limit)
-            if host.place is _Place.IDLE:
+            has_slot = host.active < int(host.throttle.limit)
+            if host.state is HostState.IDLE:
                 assert not (host.queue and has_slot)
-                at_rest = host.pace.not_before <= now and host.pace.limit >= host.pace.most
+                at_rest = host.throttle.not_before <= now and host.throttle.limit >= host.throttle.most
                 assert host.queue or host.active or host.deferred or not at_rest, "a host at rest is kept"
 
     @invariant()
@@ -541,7 +607,7 @@ class AnyOrder(RuleBasedStateMachine):
             if not scheduler.queued and not scheduler.deferred:
                 break
             self.bench.hand.advance(1.0)
-        assert scheduler.queued == scheduler.deferred == scheduler.held == scheduler.active == 0
+        assert scheduler.queued == scheduler.deferred == scheduler.waiting == scheduler.active == 0
 
 
 AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
@@ -550,7 +616,7 @@ test_the_counters_and_places_hold_in_any_order_of_operations = AnyOrder.TestCase
 
 @given(st.lists(st.sampled_from(HOSTS[:3]), min_size=1, max_size=40), st.integers(1, 4))
 def test_whoever_is_queued_starts_in_the_end_and_no_host_starts_twice_while_another_waits(hosts, slots):
-    bench = Bench(paces={host: HostPace(slots) for host in HOSTS})
+    bench = Bench(paces={host: HostThrottle(slots) for host in HOSTS})
     bench.push(*hosts)
     started: list[str] = []
     flying: list[str] = []
@@ -565,13 +631,13 @@ def test_whoever_is_queued_starts_in_the_end_and_no_host_starts_twice_while_anot
 
 @pytest.mark.parametrize("reason", ["delay", "retry-after"])
 def test_a_host_held_for_any_reason_counts_as_held_and_not_as_live(reason):
-    bench = Bench(paces={A: HostPace(2, delay_s=5 if reason == "delay" else 0)})
+    bench = Bench(paces={A: HostThrottle(2, delay_s=5 if reason == "delay" else 0)})
     bench.push(A, A, A)
     bench.take()
     if reason == "retry-after":
         bench.scheduler.on_pushback(A, bench.hand.now, 5, reason)
     bench.release(A)
     bench.take()
-    assert (bench.scheduler.held, bench.scheduler.live) == (2, 0)
+    assert (bench.scheduler.waiting, bench.scheduler.runnable) == (2, 0)
     bench.hand.advance(5)
-    assert (bench.scheduler.held, bench.scheduler.live) == (0, 2)
+    assert (bench.scheduler.waiting, bench.scheduler.runnable) == (0, 2)

@@ -14,11 +14,12 @@ from support.scripted import Answer, status
 from support.stage import Stage
 
 from fetcher.engine.body import Body
-from fetcher.engine.settler import BATCH, LINGER_S, Settler
+from fetcher.engine.outcome_queue import BATCH, BATCH_DELAY_S
+from fetcher.engine.settler import Settler
 from fetcher.errors import StorageError
-from fetcher.events import Event, Settled
+from fetcher.events import Event, OutcomesSettled
 from fetcher.frontiers.memory import MemoryFrontier
-from fetcher.frontiers.sqlite import SqliteFrontier
+from fetcher.frontiers.sqlite.frontier import SqliteFrontier
 from fetcher.model import Deferral, Job, Outcome, Record, Response
 
 A = "http://a.example/"
@@ -47,14 +48,15 @@ class Ledger(MemoryFrontier):
 class Bench:
     """A settler alone, on a ledger."""
 
-    def __init__(self, ledger: Ledger, *, linger_s: float = LINGER_S, store: Any = None) -> None:
+    def __init__(self, ledger: Ledger, *, is_durable: bool = True, store: Any = None) -> None:
         self.ledger = ledger
+        ledger.is_durable = is_durable
         self.stage = Stage(frontier=ledger, store=store)
-        self.context = self.stage.crew.ledger
+        self.context = self.stage.context
+        self.stats = self.context.stats
         self.told: list[list[Outcome]] = []
-        self.settler = Settler(
-            self.context, lambda batch, _: self.told.append(batch), linger_s=linger_s, encodes=linger_s > 0
-        )
+        self.queue = self.context.outcomes
+        self.settler = Settler(self.context, lambda batch, _: self.told.append(batch))
         self.begun = virtual_loop().time()
         self.task = asyncio.create_task(self.settler.run())
 
@@ -74,7 +76,7 @@ class Bench:
 
     async def put(self, *numbers: int) -> None:
         for number in numbers:
-            self.settler.put(await self.outcome(number))
+            self.queue.put(await self.outcome(number))
 
     def ids(self) -> list[list[int]]:
         return [[outcome.job.id for outcome in batch] for batch in self.ledger.batches]
@@ -83,10 +85,10 @@ class Bench:
         return [round(time - self.begun, 6) for time in self.ledger.times]
 
     async def close(self) -> None:
-        self.settler.close()
+        self.queue.close()
         await self.task
         assert virtual_loop().timers() == []
-        assert self.context.unsettled == 0
+        assert self.stats.unsettled == 0
 
 
 def _no_headers() -> Any:
@@ -107,7 +109,7 @@ async def test_the_first_of_a_small_batch_waits_a_moment_for_company():
     await bench.put(2, 3)
     await asyncio.sleep(1)
     assert bench.ids() == [[1, 2, 3]]
-    assert bench.times() == [LINGER_S]
+    assert bench.times() == [BATCH_DELAY_S]
     await bench.close()
 
 
@@ -126,7 +128,7 @@ async def test_a_full_batch_waits_for_nothing():
 async def test_an_idle_end_waits_for_nothing():
     bench = Bench(Ledger())
     await bench.put(1, 2)
-    bench.settler.hurry()
+    bench.queue.flush()
     for _ in range(3):
         await asyncio.sleep(0)
     assert bench.times() == [0]
@@ -136,7 +138,7 @@ async def test_an_idle_end_waits_for_nothing():
 @in_virtual_time
 async def test_hurry_without_anything_to_settle_settles_nothing():
     bench = Bench(Ledger())
-    bench.settler.hurry()
+    bench.queue.flush()
     await asyncio.sleep(1)
     assert bench.ids() == []
     await bench.close()
@@ -144,7 +146,7 @@ async def test_hurry_without_anything_to_settle_settles_nothing():
 
 @in_virtual_time
 async def test_without_a_moment_to_wait_each_outcome_is_settled_at_once():
-    bench = Bench(Ledger(), linger_s=0.0)
+    bench = Bench(Ledger(), is_durable=False)
     await bench.put(1)
     await asyncio.sleep(0.001)
     await bench.put(2)
@@ -182,9 +184,9 @@ async def test_what_is_not_settled_yet_is_counted():
     await bench.put(1, 2)
     await asyncio.sleep(0.5)
     await bench.put(3)
-    assert bench.context.unsettled == 3
+    assert bench.stats.unsettled == 3
     await asyncio.sleep(0.6)
-    assert bench.context.unsettled == 1
+    assert bench.stats.unsettled == 1
     await bench.close()
 
 
@@ -197,11 +199,11 @@ async def test_nobody_is_told_before_the_batch_is_safe():
     await bench.put(1)
     await asyncio.sleep(0.9)
     assert bench.told == []
-    assert bench.stage.events(Settled) == []
-    assert not bench.context.states
+    assert bench.stage.events(OutcomesSettled) == []
+    assert not bench.stats.states
     await asyncio.sleep(0.2)
-    assert len(bench.told) == len(bench.stage.events(Settled)) == 1
-    assert bench.context.states == {"done": 1}
+    assert len(bench.told) == len(bench.stage.events(OutcomesSettled)) == 1
+    assert bench.stats.states == {"done": 1}
     await bench.close()
 
 
@@ -209,18 +211,18 @@ async def test_nobody_is_told_before_the_batch_is_safe():
 async def test_a_batch_of_deferrals_alone_is_settled_and_told_to_no_observer():
     bench = Bench(Ledger())
     job = Job(id=1, url=A, target=None)
-    bench.settler.put(Outcome(job=job, deferral=Deferral(1.0, 1, 0.0, ())))
+    bench.queue.put(Outcome(job=job, deferral=Deferral(1.0, 1, 0.0, ())))
     await asyncio.sleep(1)
     assert bench.ids() == [[1]]
     assert len(bench.told) == 1
-    assert bench.stage.events(Settled) == []
+    assert bench.stage.events(OutcomesSettled) == []
     await bench.close()
 
 
 @in_virtual_time
 async def test_records_are_encoded_where_they_are_kept_and_nowhere_else():
-    for linger_s, expected in ((LINGER_S, A + "1"), (0.0, None)):
-        bench = Bench(Ledger(), linger_s=linger_s)
+    for is_durable, expected in ((True, A + "1"), (False, None)):
+        bench = Bench(Ledger(), is_durable=is_durable)
         await bench.put(1)
         await asyncio.sleep(1)
         line = bench.ledger.batches[0][0].line
@@ -240,7 +242,7 @@ async def test_files_stand_under_their_names_before_the_transaction_and_the_line
 
     class Told:
         def on_event(self, event: Event) -> None:
-            if isinstance(event, Settled):
+            if isinstance(event, OutcomesSettled):
                 lines = (tmp_path / "results.jsonl").read_bytes().splitlines()
                 told.append(event.lines == lines)
 
@@ -266,6 +268,7 @@ class Full:
     """A store that takes nothing."""
 
     keeps_files = True
+    keeps_exchanges = False
 
     async def put(self, batch: Any) -> Any:
         raise StorageError("no space left")
@@ -285,15 +288,15 @@ async def test_a_batch_that_cannot_be_settled_ends_the_settler_and_lets_every_bo
     bench = Bench(ledger, store=Full() if what == "store" else None)
     await bench.ready()
     for number in range(3):
-        bench.settler.put(await bench.outcome(number, b"x" * 100))
+        bench.queue.put(await bench.outcome(number, b"x" * 100))
     await asyncio.sleep(0.01 if what == "store" else 0.5)
-    bench.settler.put(await bench.outcome(4, b"x" * 100))
+    bench.queue.put(await bench.outcome(4, b"x" * 100))
     assert bench.stage.rules.budget.used == 400
     with pytest.raises(type(error)):
         await bench.task
     assert bench.stage.rules.budget.used == 0
     assert bench.told == []
-    bench.settler.put(await bench.outcome(5, b"x" * 100))
+    bench.queue.put(await bench.outcome(5, b"x" * 100))
     assert bench.stage.rules.budget.used == 0
     assert virtual_loop().timers() == []
 
@@ -301,9 +304,9 @@ async def test_a_batch_that_cannot_be_settled_ends_the_settler_and_lets_every_bo
 @in_virtual_time
 async def test_a_cancelled_settler_lets_every_body_go_and_keeps_no_timer():
     bench = Bench(Ledger(seconds=9.0))
-    bench.settler.put(await bench.outcome(1, b"x" * 100))
+    bench.queue.put(await bench.outcome(1, b"x" * 100))
     await asyncio.sleep(1)
-    bench.settler.put(await bench.outcome(2, b"x" * 100))
+    bench.queue.put(await bench.outcome(2, b"x" * 100))
     bench.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await bench.task
@@ -320,7 +323,7 @@ async def test_a_message_of_the_store_is_cleaned_before_it_is_recorded():
 
     bench = Bench(Ledger(), store=Picky())
     outcome = await bench.outcome(1, b"x")
-    bench.settler.put(outcome)
+    bench.queue.put(outcome)
     await asyncio.sleep(1)
     record = outcome.record
     assert record is not None

@@ -12,8 +12,8 @@ import pytest
 from support.faultserver import FaultServer, content
 
 from fetcher import Fetcher
-from fetcher.compose import BACKENDS
 from fetcher.model import Record
+from fetcher.wiring import BACKENDS
 
 # path: how the URL must end
 FAULTS = {

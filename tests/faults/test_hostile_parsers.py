@@ -27,7 +27,6 @@ def said(_level: str, _text: str) -> None: ...
 def reader_of(parser: str, *, offload: str = "processes", workers: int = 2, **more: object) -> PageReader:
     settings = {"timeout_s": 1.0, "memory": 128 << 20, **more}
     return make_reader(
-        follows=False,
         notice=said,
         parser=f"support.parsers:{parser}",
         offload=offload,
@@ -145,7 +144,7 @@ async def test_hostile_pages_side_by_side_in_every_worker_cost_no_other_page() -
 async def test_a_worker_that_does_not_hear_its_alarm_is_killed_by_the_parent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fetcher.parsers.process._PATIENCE_S", 0.2)
+    monkeypatch.setattr("fetcher.parsers.parser_handle._PATIENCE_S", 0.2)
     reader = reader_of("hangs_uninterruptibly", timeout_s=0.3)
     try:
         (reading,) = await reader.read([visit(b"x")])
@@ -173,6 +172,39 @@ async def test_a_page_whose_worker_was_killed_from_outside_is_read_again(tmp_pat
         await reader.aclose()
     assert reading.error is None
     assert reading.data == [b'"alive"']
+
+
+async def test_a_page_whose_worker_was_stopped_is_read_by_another_and_the_stopped_one_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fetcher.parsers.parser_handle._PATIENCE_S", 0.2)
+    reader = reader_of("stopped_once", workers=1, timeout_s=2.0)
+    try:
+        (reading,) = await reader.read([visit(str(tmp_path / "mark").encode())])
+        (worker,) = children()
+        assert is_alive(worker)
+    finally:
+        await reader.aclose()
+    assert reading.error is None
+    assert reading.data == [b'"alive"']
+
+
+async def test_idle_workers_that_were_stopped_are_replaced_however_many_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fetcher.parsers.parser_handle._PATIENCE_S", 0.2)
+    reader = reader_of("hostile", workers=4, timeout_s=2.0)
+    try:
+        await read_all(reader, [b"x"] * 40)
+        stopped = children()
+        for worker in stopped:
+            os.kill(worker, signal.SIGSTOP)
+        (reading,) = await reader.read([visit(b"x")])
+        assert reading.data == [b'{"text":"x"}']
+        assert len(stopped) == 4
+        assert not stopped & children()
+    finally:
+        await reader.aclose()
 
 
 async def appears(mark: Path) -> None:
@@ -223,9 +255,7 @@ async def test_a_parser_that_loads_here_and_in_no_worker_ends_the_run_and_says_w
 ) -> None:
     module = tmp_path / "here_only.py"
     module.write_text("def parse(page): return 1\n")
-    reader = make_reader(
-        follows=False, notice=said, parser=f"{module}:parse", offload="processes", workers=1, timeout_s=1.0
-    )
+    reader = make_reader(notice=said, parser=f"{module}:parse", offload="processes", workers=1, timeout_s=1.0)
     module.write_text(f"{then}\n")
     try:
         with pytest.raises(WorkerDied, match=says):
@@ -240,7 +270,7 @@ from support.parsers import visit
 from fetcher.parsers.reader import make_reader
 
 async def main():
-    reader = make_reader(follows=False, notice=lambda *_: None, parser="support.parsers:marked",
+    reader = make_reader(notice=lambda *_: None, parser="support.parsers:marked",
                          offload="processes", workers=1, timeout_s=float(sys.argv[1]))
     await reader.read([visit(b"warm")])
     me = os.getpid()

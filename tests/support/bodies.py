@@ -1,8 +1,9 @@
-"""A `BodyWriter` that remembers all it was told, for the suites of backends."""
+"""Bodies for suites: one that remembers what a backend told it, and one that a store may take."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 from fetcher.errors import BodyTooLarge, Phase
 from fetcher.model import Response
@@ -19,6 +20,7 @@ class RecordingBody:
         self, *, wanted: bool = True, gate: asyncio.Event | None = None, limit: int | None = None
     ) -> None:
         self.phases: list[Phase] = []
+        self.connection: tuple[float, float] | None = None
         self.response: Response | None = None
         self.pieces: list[bytes] = []
         self.drains = 0
@@ -32,8 +34,12 @@ class RecordingBody:
     def data(self) -> bytes:
         return b"".join(self.pieces)
 
-    def enter(self, phase: Phase) -> None:
+    def set_phase(self, phase: Phase) -> None:
         self.phases.append(phase)
+
+    def connected(self, name_s: float, tls_s: float) -> None:
+        name_before, tls_before = self.connection or (0.0, 0.0)
+        self.connection = name_before + name_s, tls_before + tls_s
 
     def begin(self, response: Response) -> bool:
         assert self.response is None, "begun twice"
@@ -49,7 +55,58 @@ class RecordingBody:
             raise BodyTooLarge(f"larger than {self._limit} bytes")
         return self._gate is not None
 
+    def room(self) -> memoryview | None:
+        return None
+
+    def fill(self, size: int) -> bool:
+        raise AssertionError(f"{size} bytes for no room")
+
     async def drain(self) -> None:
         self.drains += 1
         if self._gate is not None:
             await self._gate.wait()
+
+
+class StoredBody:
+    """A complete body in memory, for the suites of stores."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.length = len(content)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.is_cut = False
+        self.wire = None
+
+    def hash(self) -> tuple[str, str]:
+        return self.sha256, ""
+
+    def data(self) -> bytes | None:
+        return self.content
+
+    def part(self) -> str | None:
+        return None
+
+
+class RoomyBody(RecordingBody):
+    """Keeps what it is given, and has room for `BLOCK` bytes between two drains."""
+
+    BLOCK = 300_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received = 0  # bytes that came by way of its room
+        self._block = bytearray(self.BLOCK)
+        self._filled = 0
+
+    def room(self) -> memoryview | None:
+        return memoryview(self._block)[self._filled :]
+
+    def fill(self, size: int) -> bool:
+        self.pieces.append(bytes(self._block[self._filled : self._filled + size]))
+        self.received += size
+        self._filled += size
+        return self._filled == self.BLOCK
+
+    async def drain(self) -> None:
+        self._filled = 0
+        await super().drain()

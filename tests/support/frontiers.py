@@ -10,18 +10,18 @@ import contextlib
 import json
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fetcher.engine.intake import Intake
-from fetcher.engine.records import encode_record
-from fetcher.frontiers.names import Names
-from fetcher.frontiers.sqlite import Mode, SqliteFrontier
-from fetcher.lane import Lane
+from fetcher.engine.job_factory import JobFactory
+from fetcher.engine.record_builder import encode_record
+from fetcher.frontiers.sqlite.filename_allocator import FilenameAllocator
+from fetcher.frontiers.sqlite.frontier import Mode, SqliteFrontier
 from fetcher.model import Deferral, Entry, Job, Outcome, Record, Wait
 from fetcher.ports import Frontier
+from fetcher.serial_executor import SerialExecutor
 
 PLENTY = 10_000
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a folder where a hundred states are made at once
@@ -29,7 +29,7 @@ MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a folder where a h
 
 def job(url: str, **columns: Any) -> Job:
     """The job of a line of input, as the intake makes it."""
-    return Intake().job_of(Entry(url, **columns))
+    return JobFactory().job_of(Entry(url, **columns))
 
 
 def jobs(urls: Iterable[str], **columns: Any) -> list[Job]:
@@ -77,13 +77,13 @@ def urls_of(jobs: Iterable[Job]) -> list[str]:
 def by_path(job: Job) -> str:
     """A name template: the URL's path, without its first slash."""
     assert job.target is not None
-    if job.extra is not None and job.extra.name:
-        return job.extra.name
+    if job.overrides is not None and job.overrides.name:
+        return job.overrides.name
     return job.target.url.partition("://")[2].partition("/")[2] or "index.html"
 
 
-def never(_: str) -> bool:
-    return False
+def nothing(_: Collection[str]) -> Collection[str]:
+    return ()
 
 
 class Place:
@@ -94,22 +94,27 @@ class Place:
         root: Path,
         *,
         candidate: Callable[[Job], str] | None = None,
-        is_occupied: Callable[[str], bool] = never,
+        existing: Callable[[Collection[str]], Collection[str]] = nothing,
         kind: type[SqliteFrontier] = SqliteFrontier,
     ) -> None:
         self.root = root
         self.state = root / ".fetcher" / "state.db"
         self.results = root / "results.jsonl"
         self.candidate = candidate
-        self.is_occupied = is_occupied
+        self.existing = existing
         self.kind = kind
         self.state.parent.mkdir(parents=True, exist_ok=True)
 
     def frontier(self, *, fsync: bool = False, **mode: Any) -> SqliteFrontier:
         """A session that is not open yet. Keywords are those of `Mode`."""
-        names = None if self.candidate is None else Names(self.candidate, self.is_occupied)
+        names = None if self.candidate is None else FilenameAllocator(self.candidate, self.existing)
         return self.kind(
-            self.state, self.results, mode=Mode(**mode), lane=Lane("state"), names=names, fsync=fsync
+            self.state,
+            self.results,
+            mode=Mode(**mode),
+            lane=SerialExecutor("state"),
+            names=names,
+            fsync=fsync,
         )
 
     @asynccontextmanager
@@ -136,7 +141,7 @@ class Place:
         while (left := self.root.with_name(f"{self.root.name}-killed-{number}")).exists():
             number += 1
         shutil.copytree(self.root, left, ignore=shutil.ignore_patterns("*-shm"), symlinks=True)
-        return Place(left, candidate=self.candidate, is_occupied=self.is_occupied, kind=self.kind)
+        return Place(left, candidate=self.candidate, existing=self.existing, kind=self.kind)
 
     def lines(self) -> list[str]:
         """The URLs of the records, in the order of their lines."""

@@ -1,4 +1,4 @@
-"""A pytest plugin: tests marked `nginx` are skipped where it is missing; with `--no-skips` a skip is a failure.
+"""A pytest plugin: tests marked `nginx` or `strace` are skipped where that is missing; with `--no-skips` none may be.
 
 Loaded by name (`-p support.noskips`), with this folder's parent on PYTHONPATH. A test that is expected to
 fail (xfail) is not a skip.
@@ -18,10 +18,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
-        for item in items:
-            if item.get_closest_marker("nginx"):
-                item.add_marker(pytest.mark.skip(reason="nginx is not installed"))
+    for name in ("nginx", "strace"):
+        if shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=f"{name} is not installed"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -147,6 +147,15 @@ def fails(page: Any) -> Any:
     raise ValueError("always")
 
 
+def stopped_once(page: Any) -> Any:
+    """As if the system had frozen it, once."""
+    mark = Path(page.text())
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return "alive"
+
+
 def killed_once(page: Any) -> Any:
     """As if the system were short of memory, once."""
     mark = Path(page.text())

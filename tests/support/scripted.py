@@ -123,6 +123,7 @@ class ScriptedBackend:
         self.most_active = 0
         self.active_at: Counter[str] = Counter()
         self.most_active_at: Counter[str] = Counter()
+        self.most_connections: int | None = None
         self.is_closed = False
         self._asked: Counter[str] = Counter()
 
@@ -161,6 +162,9 @@ class ScriptedBackend:
             self.active_at[host] -= 1
             hit.ended = asyncio.get_running_loop().time()
 
+    def limit_connections(self, most: int) -> None:
+        self.most_connections = most
+
     async def aclose(self) -> None:
         assert not self.active, "closed while exchanges are under way"
         self.is_closed = True
@@ -179,9 +183,9 @@ class ScriptedBackend:
     async def _answer(self, answer: Answer, body: BodyWriter) -> Response:
         await _pause(answer.connect_s)
         if answer.error is not None and answer.phase in {"name", "connect", "tls"}:
-            body.enter(answer.phase)
+            body.set_phase(answer.phase)
             raise copy.copy(answer.error)
-        body.enter("header")
+        body.set_phase("header")
         await _pause(answer.header_s)
         if answer.error is not None:
             raise copy.copy(answer.error)

@@ -28,9 +28,11 @@ class Site(FaultServer):
         super().__init__(hosts=hosts)
         self.pages = dict(pages)
         self.has_validators = True
+        self.content_type = "application/octet-stream"
         self._opened = asyncio.Event()
         self._opened.set()
         self._left: int | None = None
+        self._held_host: str | None = None
         self._routes.append(("/", self._serve))
 
     def hold_after(self, answers: int) -> None:
@@ -41,13 +43,23 @@ class Site(FaultServer):
         """Answer everything again, what waits included."""
         self._do(self._hold, None)
 
+    def hold_host(self, address: str) -> None:
+        """Answer nothing at that address of ours until `release_host`."""
+        self._held_host = address
+        self._opened.clear()
+
+    def release_host(self) -> None:
+        """Answer everything again."""
+        self._held_host = None
+        self._do(self._opened.set)
+
     def requests(self) -> Counter[str]:
         """How often each target was asked for."""
         return Counter(hit.target for hit in self.log)
 
     def _do(self, what: object, *arguments: object) -> None:
         done = asyncio.run_coroutine_threadsafe(_call(what, *arguments), self._loop)
-        done.result(timeout=10)
+        done.result(timeout=60)
 
     def _hold(self, answers: int | None) -> None:
         self._left = answers
@@ -57,6 +69,8 @@ class Site(FaultServer):
             self._opened.clear()
 
     async def _serve(self, x: Exchange) -> None:
+        if x.hit.address == self._held_host:
+            await self._wait_for_release(x)
         if self._left is not None:
             self._left -= 1
             if self._left < 0:
@@ -66,12 +80,12 @@ class Site(FaultServer):
             await x.answer(404, body=b"no such page\n")
             return
         if not self.has_validators:
-            await x.answer(200, body=body)
+            await x.answer(200, [("Content-Type", self.content_type)], body)
             return
         digest = hashlib.sha256(body).digest()
         etag = f'"{digest[:8].hex()}"'
         modified = formatdate(BEGUN + digest[0], usegmt=True)
-        fields = [("ETag", etag), ("Last-Modified", modified)]
+        fields = [("Content-Type", self.content_type), ("ETag", etag), ("Last-Modified", modified)]
         wanted = x.hit.header("if-none-match")
         since = x.hit.header("if-modified-since")
         same = wanted == etag if wanted is not None else since == modified

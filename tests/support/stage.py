@@ -19,19 +19,22 @@ from typing import Any
 
 import msgspec
 
-from fetcher import compose
-from fetcher.directory import RunDirectory
-from fetcher.engine.context import Ports
-from fetcher.engine.crew import LocalCrew
+from fetcher import wiring
+from fetcher.engine.job_factory import JobFactory
+from fetcher.engine.record_builder import RecordBuilder
 from fetcher.engine.run import Run
-from fetcher.events import Event, Notice, RunEnded, Settled
+from fetcher.engine.run_context import RunContext
+from fetcher.engine.task_pool import TaskPool
+from fetcher.events import Event, LogMessage, OutcomesSettled, RunEnded
 from fetcher.frontiers.memory import MemoryFrontier
-from fetcher.frontiers.names import Names
-from fetcher.frontiers.sqlite import Mode, SqliteFrontier
-from fetcher.lane import Lane
+from fetcher.frontiers.sqlite.filename_allocator import FilenameAllocator
+from fetcher.frontiers.sqlite.frontier import Mode, SqliteFrontier
 from fetcher.model import Record, Summary
+from fetcher.policy.filenames import name_template
 from fetcher.policy.retry import RetryPolicy
 from fetcher.ports import Observer, Source
+from fetcher.run_dir import RunDirectory
+from fetcher.serial_executor import SerialExecutor
 from fetcher.settings import make
 from fetcher.sources.iterables import IterableSource
 from fetcher.stores.files import FilesStore
@@ -91,9 +94,8 @@ class Stage:
             self.store = store or FilesStore(
                 folder, parts=directory.parts, overwrite=False, mtime=False, fsync=False
             )
-            names = Names(compose.make_candidate(self.settings.name), lambda _: False)
-            if isinstance(self.store, FilesStore):
-                names = Names(compose.make_candidate(self.settings.name), self.store.occupied)
+            existing = self.store.existing if isinstance(self.store, FilesStore) else lambda _: ()
+            names = FilenameAllocator(name_template(self.settings.name, date="2026-01-01"), existing)
             self.frontier = frontier or SqliteFrontier(
                 directory.state,
                 directory.results,
@@ -102,38 +104,40 @@ class Stage:
                     retry_failed=self.settings.retry_failed,
                     restart=self.settings.restart,
                 ),
-                lane=Lane("fetcher-state"),
+                lane=SerialExecutor("fetcher-state"),
                 names=names,
             )
-        policies = compose.make_policies(self.settings, {})
+        policies = wiring.make_policies(self.settings, {})
         retry = RetryPolicy(
             self.settings.retries, self.settings.retry_on, self.settings.max_wait, lambda: jitter
         )
-        self.rules = compose.make_rules(
+        self.rules = wiring.make_body_options(
             self.settings,
             self.clock,
             parts=None if self._directory is None else self._directory.parts,
             executor=self._executor,
+            keep_error_bodies=self.store.keeps_exchanges,
         )
         if budget is not None:
             self.rules.budget.limit = budget
-        self.engine = Run.local(
-            compose.make_plan(self.settings),
-            Ports(
-                backend=self.backend,
-                frontier=self.frontier,
-                store=self.store,
-                clock=self.clock,
-                observers=[self.diary, *observers],
-            ),
+        config = wiring.make_run_config(self.settings)
+        self.context = RunContext(
+            frontier=self.frontier,
+            store=self.store,
+            clock=self.clock,
+            recorder=RecordBuilder(self.backend.traits.name, keeps_bodies=False),
+            observers=[self.diary, *observers],
+            room=self.rules.room,
+        )
+        self.pool = TaskPool(
+            config,
+            self.context,
+            self.backend,
             msgspec.structs.replace(policies, retry=retry),
             self.rules,
-            compose.make_intake(self.settings),
-            free_bytes=free,
         )
-        crew = self.engine._crew
-        assert isinstance(crew, LocalCrew)
-        self.crew = crew
+        factory = JobFactory(self.settings.method, self.settings.data)
+        self.engine = Run(config, self.context, self.pool, factory, free_bytes=free)
 
     # -- running -------------------------------------------------------------------------------------
 
@@ -154,8 +158,8 @@ class Stage:
             await assert_nothing_left(self)
 
     def _on_start(self, hit: Hit) -> None:
-        context = self.crew.ledger
-        assert context.scheduler.active + context.unsettled <= self.settings.concurrency + UNSETTLED
+        in_flight, unsettled = self.pool.active, self.context.stats.unsettled
+        assert in_flight + unsettled <= self.settings.concurrency + UNSETTLED
         assert self.backend.active <= self.settings.concurrency
         self.on_start(hit)
 
@@ -169,7 +173,7 @@ class Stage:
     @property
     def records(self) -> list[Record]:
         """The final records, in the order in which they were settled."""
-        return [record for event in self.events(Settled) for record in event.records]
+        return [record for event in self.events(OutcomesSettled) for record in event.records]
 
     def record(self, url: str) -> Record:
         """The one record of a URL."""
@@ -184,7 +188,7 @@ class Stage:
         return [event for event in self.diary.events if isinstance(event, kind)]
 
     def notices(self) -> list[str]:
-        return [notice.text for notice in self.events(Notice)]
+        return [notice.text for notice in self.events(LogMessage)]
 
 
 async def assert_nothing_left(stage: Stage) -> None:
@@ -192,16 +196,15 @@ async def assert_nothing_left(stage: Stage) -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
-    context = stage.crew.ledger
-    scheduler = context.scheduler
+    scheduler = stage.pool.scheduler
     assert asyncio.all_tasks() - stage.bystanders - {asyncio.current_task()} == set()
     if isinstance(loop, VirtualLoop):
         assert set(loop.timers()) <= set(stage.alien_timers)
     assert stage.backend.active == 0
     assert all(hit.ended is not None for hit in stage.backend.hits)
     assert scheduler.active == 0
-    assert all(watch.body is None for watch in stage.crew._watches)
-    assert all(place.done() for place in context._idle)
+    assert all(watch.body is None for watch in stage.pool._timers)
+    assert all(place.done() for place in stage.pool._slots._idle)
     assert stage.rules.budget.used == 0
     assert not stage.rules.budget._waiters
     assert [each.name for each in threading.enumerate() if each.name.startswith("fetcher")] == []
@@ -213,15 +216,17 @@ async def assert_nothing_left(stage: Stage) -> None:
     ended = stage.events(RunEnded)
     if not ended:
         return
-    assert context.unsettled == 0
+    assert stage.context.stats.unsettled == 0
     if ended[0].snapshot.pending == 0:
-        assert scheduler.queued == scheduler.deferred == scheduler.held == 0
-        assert not +stage.engine._loads
+        assert scheduler.queued == scheduler.deferred == scheduler.waiting == 0
+        assert not +stage.engine._claims._loads._loads
         if isinstance(stage.frontier, MemoryFrontier):
             assert not +_claims(stage.frontier)
         now = stage.clock.now()
         for host in scheduler._hosts.values():
-            assert host.pace.not_before > now or host.pace.limit < host.pace.most, "a host at rest is kept"
+            assert host.throttle.not_before > now or host.throttle.limit < host.throttle.most, (
+                "a host at rest is kept"
+            )
 
 
 def _claims(frontier: MemoryFrontier) -> Any:

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.lab.compare.bench import Bench
-from fetcher.lab.compare.catalogue import WORKLOADS, Case
-from fetcher.lab.compare.conclusions import conclude, limit_of, shown_ratio, shown_s
-from fetcher.lab.compare.conduct import compare
-from fetcher.lab.compare.figures import Comparison, Row, Span
-from fetcher.lab.compare.jobs import Job, Measured
-from fetcher.lab.compare.meter import Meter, StallWatch
-from fetcher.lab.compare.models import DRIVERS, measured, warm_up
-from fetcher.lab.compare.primes import factor_among, numbers, smallest_factor
-from fetcher.lab.compare.rows import agree, rows_of
-from fetcher.lab.compare.tracks import Track, spans_of
+from fetcher.lab.compare.child_runner import ChildRunner
+from fetcher.lab.compare.drivers import drive
+from fetcher.lab.compare.machine_load import busy_share
+from fetcher.lab.compare.meter import Meter
+from fetcher.lab.compare.results import Comparison, Measured, Row, Span, Trial
+from fetcher.lab.compare.runner import agree, compare, rows_of
+from fetcher.lab.compare.steps import numbers, warm_up
+from fetcher.lab.compare.tracing import Track, factor_among, spans_of
+from fetcher.lab.compare.units import shown_ratio, shown_s
+from fetcher.lab.compare.verdicts import conclude, limit_of
+from fetcher.lab.compare.workloads import WORKLOADS, Case
 
 SEQUENCE, ASYNC, THREADS = Case("sequence"), Case("asyncio"), Case("threads")
 
@@ -90,7 +90,7 @@ def test_a_model_that_gives_other_results_in_any_round_is_not_equal(wrong: str) 
 
 
 @given(st.lists(st.text(max_size=3), max_size=8), st.lists(st.text(max_size=3), max_size=8))
-def test_results_agree_exactly_when_they_are_the_same_and_the_few_of_a_reckoning_when_they_begin_so(
+def test_results_agree_exactly_when_they_are_the_same_and_the_few_of_an_extrapolation_when_they_begin_so(
     one: list[str], other: list[str]
 ) -> None:
     assert agree(Measured(results=one), Measured(results=other)) == (one == other)
@@ -106,14 +106,15 @@ def test_a_failure_in_any_round_makes_a_row_that_says_so() -> None:
     assert row.wall_s == 0
 
 
-def test_what_is_reckoned_up_counts_for_all_and_says_so() -> None:
-    played = DRIVERS["sequence"]([[("sleep", 0.0)]] * 3)
-    figures = measured(played, of=30)
+def test_what_is_extrapolated_counts_for_all_and_says_so() -> None:
+    with Meter() as meter:
+        time.sleep(0.001)
+    assert not meter.measured(["slept"] * 3, of=3).is_extrapolated
+    figures = meter.measured(["slept"] * 3, of=30)
     assert figures.is_extrapolated
     assert figures.operations == 30
-    assert figures.wall_s == pytest.approx(10 * played.meter.wall_s)
+    assert figures.wall_s == pytest.approx(10 * meter.wall_s)
     assert figures.details["measured"] == 3
-    assert not measured(played, of=3).is_extrapolated
 
 
 # --- the check on real models ----------------------------------------------------------------------------
@@ -123,22 +124,22 @@ def test_what_is_reckoned_up_counts_for_all_and_says_so() -> None:
 def test_every_model_finds_what_the_sequence_finds(model: str) -> None:
     scripts = [[("sleep", 0.0), ("prime", number)] for number in (15, 17, 91, 97)]
     expected = ["slept 3", "slept 17", "slept 7", "slept 97"]
-    assert DRIVERS["sequence"](scripts).results == expected
-    assert DRIVERS[model](scripts).results == expected
+    assert drive("sequence", scripts).results == expected
+    assert drive(model, scripts).results == expected
 
 
 def test_a_model_that_cheats_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = [[("prime", number)] for number in (15, 17)]
-    honest = measured(DRIVERS["sequence"](scripts))
-    monkeypatch.setattr("fetcher.lab.compare.scripts.smallest_factor", lambda number: number)
-    found = rows((SEQUENCE, [honest]), (ASYNC, [measured(DRIVERS["asyncio"](scripts))]))
+    honest = drive("sequence", scripts)
+    monkeypatch.setattr("fetcher.lab.compare.tracing.factor_among", lambda *_: 0)
+    found = rows((SEQUENCE, [honest]), (ASYNC, [drive("asyncio", scripts)]))
     assert not found["asyncio"].is_equal
 
 
 def test_threads_that_fail_are_a_failure_and_none_is_left() -> None:
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        DRIVERS["threads"]([[("sleep", 0.0)], [("prime", _Broken(10**6 + 1))]])
+        drive("threads", [[("sleep", 0.0)], [("prime", _Broken(10**6 + 1))]])
     assert threading.active_count() == before
 
 
@@ -149,7 +150,7 @@ class _Broken(int):
 
 @given(st.integers(min_value=1, max_value=5000).map(lambda n: 2 * n + 1))
 def test_the_smallest_factor_is_one_and_the_smallest(number: int) -> None:
-    factor = smallest_factor(number)
+    factor = Track(0).smallest_factor(number)
     assert number % factor == 0
     assert all(number % smaller for smaller in range(2, factor))
 
@@ -158,7 +159,7 @@ def test_the_numbers_to_test_are_primes_and_others_and_all_cost_much() -> None:
     tested = numbers(12)
     assert tested == numbers(12)
     assert not any(factor_among(number, 3, 900_000) for number in tested)
-    assert 0 < sum(smallest_factor(number) != number for number in tested) < 6
+    assert 0 < sum(Track(0).smallest_factor(number) != number for number in tested) < 6
 
 
 def test_a_script_is_warmed_up_with_one_step_of_each_kind_and_no_sleep() -> None:
@@ -166,27 +167,32 @@ def test_a_script_is_warmed_up_with_one_step_of_each_kind_and_no_sleep() -> None
     assert sorted(warm_up(script)) == [("get", "u"), ("prime", 9), ("sleep", 0.0)]
 
 
-async def test_the_watch_sees_how_long_a_loop_stood_still_even_at_the_end() -> None:
-    async with StallWatch() as watch:
+async def test_the_meter_sees_how_long_a_loop_stood_still_even_at_the_end() -> None:
+    async with Meter() as meter:
         await asyncio.sleep(0.02)
         begun = time.perf_counter()
         while time.perf_counter() < begun + 0.1:
             pass
-        assert await watch.longest() >= 0.09
-        watch.forget()
-        assert await watch.longest() < 5
+    assert meter.details["stall_s"] >= 0.09
 
 
 def test_the_meter_counts_the_time_on_the_cpu_and_not_the_sleep() -> None:
-    meter = Meter()
-    time.sleep(0.05)
-    begun = time.process_time()
-    while time.process_time() < begun + 0.05:
-        pass
-    meter.stop()
+    with Meter() as meter:
+        time.sleep(0.05)
+        begun = time.process_time()
+        while time.process_time() < begun + 0.05:
+            pass
     assert meter.wall_s >= 0.1
     assert 0.05 <= meter.cpu_s <= meter.wall_s
     assert meter.peak_bytes > 5_000_000
+
+
+def test_the_load_of_others_is_the_share_of_ticks_that_were_used() -> None:
+    before = "cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1 2 3\n"
+    after = "cpu  130 10 60 900 80 10 5 15 30 0\ncpu0 1 2 3\n"
+    # 30 user, 10 nice, 10 system, 10 irq, 5 softirq and 15 stolen; 100 idle and 30 of waiting for disks
+    assert busy_share(before, after) == 80 / 210
+    assert busy_share(before, before) == 0
 
 
 # --- conclusions -----------------------------------------------------------------------------------------
@@ -228,6 +234,7 @@ def test_models_whose_rounds_overlap_are_level() -> None:
         (1.5, {}, "1.5 of 2 cores busy"),
         (1.9, {}, "all 2 cores busy"),
         (1.0, {"stall_s": 0.8}, "its loop blocked for up to 80% of the time"),
+        (0.1, {"syns_resent": 2}, "waiting, also for a connect that was sent again"),
         (0.5, {"starved_s": 0.5}, "ready to run, but the cores had other work"),
     ],
 )
@@ -286,7 +293,7 @@ def test_wrapping_is_held_against_rewriting() -> None:
     assert "rewriting the class was 3.0 × as fast as wrapping it unchanged" in legacy(3.0, 1.0)
     assert "wrapping the class unchanged was 3.0 × as fast as rewriting it" in legacy(1.0, 3.0)
     assert "gained nothing" in legacy(1.0, 1.0)
-    assert "held up the loop for 8.9 s, wrapped for 0 ns" in legacy(1.0, 1.0)
+    assert "held up the loop for 8.9 s, wrapped for 0 s" in legacy(1.0, 1.0)
 
 
 def test_what_a_bound_costs_and_saves_is_computed() -> None:
@@ -407,7 +414,7 @@ def seconds(spans: list[Span], kind: str, lanes: set[int]) -> float:
 
 def test_the_lanes_of_a_loop_run_one_at_a_time_and_are_blocked_by_each_other() -> None:
     scripts = [[("prime", number)] for number in numbers(3)]
-    spans = measured(DRIVERS["asyncio"](scripts, is_traced=True)).spans
+    spans = drive("asyncio", scripts, is_traced=True).spans
     assert seconds(spans, "blocked", {2}) >= seconds(spans, "running", {0, 1}) > 0
     assert seconds(spans, "waiting", {0, 1, 2}) == 0
     running = sorted((span.start_s, span.end_s) for span in spans if span.kind == "running")
@@ -416,14 +423,14 @@ def test_the_lanes_of_a_loop_run_one_at_a_time_and_are_blocked_by_each_other() -
 
 def test_the_lanes_of_threads_share_one_core_at_a_time_and_wait_together() -> None:
     scripts = [[("sleep", 0.05), ("prime", number)] for number in numbers(3)]
-    spans = measured(DRIVERS["threads"](scripts, is_traced=True)).spans
+    spans = drive("threads", scripts, is_traced=True).spans
     end_s = max(span.end_s for span in spans)
     assert 0 < seconds(spans, "running", {0, 1, 2}) <= end_s  # the interpreter's lock
     assert seconds(spans, "waiting", {0, 1, 2}) == pytest.approx(0.15)
 
 
 def test_the_lanes_of_a_sequence_are_blocked_until_their_turn() -> None:
-    spans = measured(DRIVERS["sequence"]([[("sleep", 0.01)]] * 3, is_traced=True)).spans
+    spans = drive("sequence", [[("sleep", 0.01)]] * 3, is_traced=True).spans
     last = [span for span in spans if span.lane == 2]
     assert last[0].kind == "blocked"
     assert last[0].end_s >= 0.02
@@ -433,29 +440,29 @@ def test_the_lanes_of_a_sequence_are_blocked_until_their_turn() -> None:
 
 
 def test_a_child_that_takes_too_long_is_stopped_and_that_is_its_failure() -> None:
-    with Bench(limit_s=1.0) as bench:
-        found = bench.measure(Job("sleep", "asyncio", "", 1, 30.0))
+    with ChildRunner(limit_s=1.0) as children:
+        found = children.measure(Trial("sleep", "asyncio", "", 1, 30.0))
     assert found.failure == "stopped after 1 s"
 
 
 def test_a_child_that_fails_says_why() -> None:
-    with Bench(limit_s=30.0) as bench:
-        assert bench.measure(Job("sleep", "guesswork")).failure == "'guesswork'"
+    with ChildRunner(limit_s=30.0) as children:
+        assert children.measure(Trial("sleep", "guesswork")).failure == "'guesswork'"
 
 
 def test_a_workload_without_what_it_needs_leaves_models_out_and_says_so() -> None:
     workload = msgspec.structs.replace(
         WORKLOADS["sleep"], cases=(Case("asyncio"), Case("curl", extra="curl"))
     )
-    with Bench(limit_s=30.0) as bench, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fetcher.lab.compare.conduct.find_spec", lambda _: None)
-        found = compare(workload, bench, rounds=1, size=2, wait_s=0.0)
+    with ChildRunner(limit_s=30.0) as children, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fetcher.lab.compare.runner.find_spec", lambda _: None)
+        found = compare(workload, children, rounds=1, size=2, wait_s=0.0)
     assert [row.model for row in found.rows] == ["asyncio"]
     assert "left out: curl; install fetcher[curl] to have it" in found.notes
 
 
 def test_a_comparison_survives_json() -> None:
-    with Bench(limit_s=30.0) as bench:
-        found = compare(WORKLOADS["sleep"], bench, rounds=1, size=3, wait_s=0.0, models=["asyncio"])
+    with ChildRunner(limit_s=30.0) as children:
+        found = compare(WORKLOADS["sleep"], children, rounds=1, size=3, wait_s=0.0, models=["asyncio"])
     assert msgspec.json.decode(msgspec.json.encode(found), type=Comparison) == found
     assert found.rows[0].rate > 0

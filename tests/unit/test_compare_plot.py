@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.errors import ConfigError
-from fetcher.lab.compare.figures import Comparison, Machine, Row, Series, Span, Timeline
-from fetcher.lab.compare.plot import draw
-from fetcher.lab.compare.plot_bars import MEMORY, WALL, best_of, columns_of, groups_of
-from fetcher.lab.compare.plot_timelines import stripes_of
+from fetcher.lab.compare.bars import MEMORY, WALL, best_of, columns_of, groups_of
+from fetcher.lab.compare.pictures import draw
+from fetcher.lab.compare.results import Comparison, Machine, Row, Series, Span, Timeline
+from fetcher.lab.compare.timelines import stripes_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROWS = [
@@ -55,7 +55,8 @@ def timeline(model: str, lanes: int = 3, variant: str = "") -> Timeline:
             Span(lane, 0.1 * lane + 0.2, 0.1 * lane + 0.3, "running"),
         )
     ]
-    return Timeline(model, variant, lanes, max(span.end_s for span in spans), spans, "a wait, then work")
+    end_s = max(span.end_s for span in spans)
+    return Timeline(model, variant, lanes=lanes, end_s=end_s, spans=spans, note="a wait, then work")
 
 
 def drawn(path: Path, *comparisons: Comparison) -> str:
@@ -76,10 +77,10 @@ def test_a_picture_says_title_conclusion_values_and_where_it_was_measured(tmp_pa
     assert "2 cores, CPython 3.11.7, Linux x86_64" in text
 
 
-def test_what_was_reckoned_up_is_hatched_and_said(tmp_path):
+def test_what_was_extrapolated_is_hatched_and_said(tmp_path):
     text = drawn(tmp_path / "a.svg", comparison())
     assert "≈ 40 s (2)" in text.splitlines()
-    assert "Hatched: reckoned up" in text
+    assert "Hatched: extrapolated" in text
     assert "url(#h" in (tmp_path / "a.svg").read_text()
     assert "Hatched" not in drawn(tmp_path / "b.svg", comparison(rows=ROWS[1:]))
     assert "url(#h" not in (tmp_path / "b.svg").read_text()
@@ -101,6 +102,13 @@ def test_a_logarithmic_axis_is_announced_and_only_used_for_wide_figures(tmp_path
     text = drawn(tmp_path / "b.svg", comparison(rows=wide))
     assert "Time (logarithmic)" in text
     assert "Peak memory (less is better)" in text
+
+
+def test_every_group_has_an_axis_of_its_own(tmp_path):
+    short = [Row("a", "10 requests", wall_s=0.2, rounds=1), Row("b", "10 requests", wall_s=0.1, rounds=1)]
+    long = [Row("a", "100 requests", wall_s=500, rounds=1), Row("b", "100 requests", wall_s=1, rounds=1)]
+    lines = drawn(tmp_path / "a.svg", comparison(rows=short + long)).splitlines()
+    assert {"Time, 10 requests (less is better)", "Time, 100 requests (logarithmic)"} <= set(lines)
 
 
 def test_costs_of_calls_have_bars_of_cost_alone(tmp_path):
@@ -137,12 +145,19 @@ def test_variants_of_timelines_are_told_where_they_tell_them_apart(tmp_path):
 
 def test_a_queue_is_drawn_over_time_for_each_model(tmp_path):
     series = [
-        Series(model, variant, [0.0, 0.5, 1.0], [0, 200, 0], [20 << 20, 80 << 20, 80 << 20])
+        Series(
+            model,
+            variant,
+            times_s=[0.0, 0.5, 1.0],
+            queued=[0, 200, 0],
+            memory_bytes=[20 << 20, 80 << 20, 80 << 20],
+        )
         for model in ("asyncio", "threads")
         for variant in ("no bound", "bound 16")
     ]
     lines = drawn(tmp_path / "a.svg", comparison(series=series)).splitlines()
-    assert lines.count("Items in the queue") == lines.count("Resident memory, MB") == 2
+    for model in ("asyncio", "threads"):
+        assert {f"Items in the queue: {model}", f"Resident memory, MB: {model}"} <= set(lines)
     assert lines.count("no bound") == lines.count("bound 16") == 4
 
 
@@ -173,7 +188,7 @@ def test_a_busy_timeline_stays_a_small_file(tmp_path):
         for lane in range(12)
         for n in range(3000)
     ]
-    busy = [Timeline(f"model {n}", "", 12, 3.0, spans) for n in range(6)]
+    busy = [Timeline(f"model {n}", lanes=12, end_s=3.0, spans=spans) for n in range(6)]
     draw([comparison(timelines=busy)], tmp_path / "a.svg")
     assert (tmp_path / "a.svg").stat().st_size < 200_000
 
@@ -201,7 +216,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     program = (
         "from pathlib import Path\nfrom fetcher.errors import ConfigError\n"
-        "from fetcher.lab.compare.plot import draw\n"
+        "from fetcher.lab.compare.pictures import draw\n"
         "try:\n    draw([], Path('a.svg'))\nexcept ConfigError as error:\n    print(error.hint)"
     )
     environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -212,7 +227,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path):
 
 
 def test_to_import_the_module_does_not_import_matplotlib():
-    program = "import sys, fetcher.lab.compare.plot; print('matplotlib' in sys.modules)"
+    program = "import sys, fetcher.lab.compare.pictures; print('matplotlib' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.stdout.strip() == "False", run.stderr
 

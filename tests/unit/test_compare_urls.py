@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from support.faultserver import Exchange, FaultServer
 
 from fetcher.errors import ConfigError
-from fetcher.lab.compare.url_rounds import Answer, Round, fetch_round, in_child
-from fetcher.lab.compare.urls import BACKENDS, compare_urls, installed_backends, percentile, summarize
+from fetcher.lab.compare.child_runner import ChildRunner
+from fetcher.lab.compare.compare_urls import BACKENDS, compare_urls, installed_backends, percentile, summarize
+from fetcher.lab.compare.results import Answer, Measured, Trial
+from fetcher.lab.compare.workloads import backend_gets
 
 Reply = Callable[[int], tuple[int, bytes]]
 ONCE_MORE = 1  # the round that is not counted
@@ -48,7 +50,7 @@ def same(before: int) -> tuple[int, bytes]:
 
 def compare(server: Counting, paths: list[str], **settings):
     return compare_urls(
-        [server.url(path) for path in paths], settings=settings, backends=BACKENDS, measure=fetch_round
+        [server.url(path) for path in paths], backend_gets.run, settings=settings, backends=BACKENDS
     )
 
 
@@ -128,7 +130,7 @@ def test_a_backend_that_fails_more_is_told_with_its_number(counting):
 def test_credentials_of_a_url_are_not_in_what_is_said(counting):
     counting.replies = {"/a": lambda before: (200, b"x" * before if before > 1 else b"")}
     secret = counting.url("/a").replace("//", "//me:hunter2@")
-    found = compare_urls([secret], backends=("asyncio", "threads"), measure=fetch_round)
+    found = compare_urls([secret], backend_gets.run, backends=("asyncio", "threads"))
     assert len(found.differences) == 1
     assert b"hunter2" not in msgspec.json.encode(found)
 
@@ -142,7 +144,7 @@ def test_only_the_first_urls_are_fetched_and_none_twice(counting):
             pulled.append(path)
             yield counting.url(path)
 
-    found = compare_urls(endless(), limit=2, backends=("threads",), measure=fetch_round)
+    found = compare_urls(endless(), backend_gets.run, limit=2, backends=("threads",))
     assert counting.asked == {"/a": 2, "/b": 2}
     assert pulled == ["/a", "/a", "/b"]
     assert found.parameters["urls"] == 2
@@ -165,18 +167,20 @@ def test_a_backend_that_cannot_do_what_is_asked_fails_alone(counting):
 
 def test_no_url_at_all_is_an_error_of_usage():
     with pytest.raises(ConfigError, match="no URL"):
-        compare_urls([])
+        compare_urls([], backend_gets.run)
 
 
 def test_a_setting_that_there_is_not_is_an_error_of_usage():
     with pytest.raises(ConfigError, match="perhost"):
-        compare_urls(["http://127.0.0.1:9/"], settings={"perhost": 3}, measure=fetch_round)
+        compare_urls(["http://127.0.0.1:9/"], backend_gets.run, settings={"perhost": 3})
 
 
 def test_a_child_process_brings_what_this_process_does(counting):
     counting.replies = {"/a": same, "/gone": lambda before: (404, b"no")}
     urls = [counting.url("/a"), counting.url("/gone"), "no such scheme"]
-    there, here = (one(urls, "threads", {"per_host": 1}) for one in (in_child, fetch_round))
+    trial = Trial("urls", "threads", urls=urls, settings={"per_host": 1})
+    with ChildRunner(limit_s=0.001) as children:  # which is not for the user's own URLs
+        there, here = children.measure(trial), backend_gets.run(trial)
     strip = [msgspec.structs.replace(answer, elapsed_s=0) for answer in there.answers]
     assert strip == [msgspec.structs.replace(answer, elapsed_s=0) for answer in here.answers]
     assert [answer.state for answer in there.answers] == ["done", "failed", "refused"]
@@ -185,7 +189,9 @@ def test_a_child_process_brings_what_this_process_does(counting):
 
 
 def test_a_child_that_cannot_fetch_says_why():
-    assert in_child(["http://127.0.0.1:9/"], "nothing", {}).failure == "backend: there is no 'nothing'"
+    trial = Trial("urls", "nothing", urls=["http://127.0.0.1:9/"])
+    with ChildRunner(limit_s=30.0) as children:
+        assert children.measure(trial).failure == "backend: there is no 'nothing'"
 
 
 def test_curl_is_among_the_backends_because_pycurl_is_there():
@@ -195,16 +201,20 @@ def test_curl_is_among_the_backends_because_pycurl_is_there():
 # --- the conclusion, from made-up rounds ------------------------------------------------------------
 
 
-def rounds(*walls: float, cpu: float = 0.0, elapsed: float = 0.1, number: int = 100) -> list[Round]:
+Rounds = dict[str, Measured]
+
+
+def rounds(*walls: float, cpu: float = 0.0, elapsed: float = 0.1, number: int = 100) -> Rounds:
     answers = [Answer(f"http://a/{n}", "done", 200, None, 10, "5" * 64, elapsed) for n in range(number)]
-    return [
-        Round(name, wall, cpu, 1 << 25, list(answers)) for name, wall in zip(BACKENDS, walls, strict=False)
-    ]
+    return {
+        name: Measured(wall, cpu, 1 << 25, number, answers=list(answers))
+        for name, wall in zip(BACKENDS, walls, strict=False)
+    }
 
 
-def said(made: list[Round], **settings: object) -> str:
-    urls = [answer.url for answer in made[0].answers]
-    return summarize(urls, made, made[0], settings).conclusion
+def said(made: Rounds, **settings: object) -> str:
+    first = next(iter(made.values()))
+    return summarize([answer.url for answer in first.answers], made, first, settings).conclusion
 
 
 def test_the_fastest_is_named_with_its_lead():
@@ -239,6 +249,45 @@ def test_what_set_the_pace_is_read_from_the_figures(made, settings, expected):
     assert expected in said(made, **settings)
 
 
+def with_one_slow(made: Rounds, slow_s: float, *names: str, syns_resent: int = 0) -> Rounds:
+    """One URL took that long on these backends, and the round is that much longer."""
+    for name in names:
+        one = made[name]
+        one.answers[7] = msgspec.structs.replace(one.answers[7], elapsed_s=slow_s)
+        one.details = {"syns_resent": float(syns_resent)}
+    return made
+
+
+def test_one_url_that_made_the_difference_is_told_and_does_not_decide_who_was_fastest():
+    made = rounds(1.05, 1.06, 1.08, 0.16, elapsed=0.004, number=40)
+    text = said(with_one_slow(made, 1.03, "asyncio", "curl", "threads", syns_resent=3))
+    assert text.startswith(
+        "1 URL of 40 made the difference: 1.03 s on asyncio, curl and threads, where the others took 4 ms at "
+        "most. The cause is a connect that was sent again"
+    )
+    assert "sync was fastest" not in text.lower()
+    assert "Without that: Asyncio was fastest" in text
+    assert "sync." in text.partition("Without that")[2]
+
+
+@pytest.mark.parametrize(("slow_s", "syns_resent"), [(1.03, 0), (2.2, 3)])
+def test_a_connect_is_named_as_the_cause_only_where_one_was_sent_again_and_the_time_is_its(
+    slow_s, syns_resent
+):
+    made = rounds(slow_s + 0.1, 3 * slow_s, elapsed=0.004, number=40)
+    text = said(with_one_slow(made, slow_s, "asyncio", syns_resent=syns_resent))
+    assert "1 URL of 40 made the difference" in text
+    assert "sent again" not in text
+
+
+def test_many_slow_urls_are_the_list_and_no_accident():
+    made = rounds(1.05, 0.5, elapsed=0.004, number=40)
+    for n in range(5):
+        made["asyncio"].answers[n] = msgspec.structs.replace(made["asyncio"].answers[n], elapsed_s=1.0)
+    assert "made the difference" not in said(made)
+    assert "Curl was fastest" in said(made)
+
+
 @given(
     st.lists(st.floats(0, 1e6), min_size=1).map(sorted),
     st.sampled_from([50, 90, 99, 100]),
@@ -252,10 +301,11 @@ def test_a_percentile_is_a_value_that_enough_are_not_above(ordered, part):
 
 def test_the_latencies_of_a_row_are_in_milliseconds():
     made = rounds(1.0)
-    made[0].answers = [
-        msgspec.structs.replace(answer, elapsed_s=(n + 1) / 1000) for n, answer in enumerate(made[0].answers)
+    made["asyncio"].answers = [
+        msgspec.structs.replace(answer, elapsed_s=(n + 1) / 1000)
+        for n, answer in enumerate(made["asyncio"].answers)
     ]
-    (row,) = summarize([answer.url for answer in made[0].answers], made, None, {}).rows
+    (row,) = summarize([answer.url for answer in made["asyncio"].answers], made, None, {}).rows
     assert [round(row.details[name], 6) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")] == [
         50,
         90,
@@ -275,11 +325,11 @@ def test_latencies_and_errors_of_each_backend_are_told(counting):
 
 def test_a_url_that_was_refused_has_no_latency():
     made = rounds(1.0, number=2)
-    made[0].answers[0] = Answer("nonsense", "refused", error="bad-url")
+    made["asyncio"].answers[0] = Answer("nonsense", "refused", error="bad-url")
     (row,) = summarize(["nonsense", "http://a/1"], made, None, {}).rows
     assert row.details["p50_ms"] == 100
 
 
 def test_a_backend_that_is_not_there_is_left_out():
     with pytest.raises(ConfigError, match="none-such: not installed"):
-        compare_urls(["http://127.0.0.1:9/"], backends=["none-such"])
+        compare_urls(["http://127.0.0.1:9/"], backend_gets.run, backends=["none-such"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.config import Effective, as_toml, describe, find, load, load_job
+from fetcher.config import Effective, as_json, as_toml, describe, find, load, load_job
 from fetcher.errors import ConfigError
 from fetcher.settings import CRAWL_DEFAULTS, DEFAULTS, OPTIONS, HostSettings, make
 
@@ -70,9 +72,33 @@ def test_later_places_win_and_each_value_knows_its_origin(write: Write) -> None:
 
 
 def test_a_list_of_a_later_place_replaces_the_earlier_one(write: Write) -> None:
-    path = write('[common]\nheader = ["A: b"]\n')
-    assert read(path).settings.header == (("A", "b"),)
-    assert read(path, header=("C: d", "E: f")).settings.header == (("C", "d"), ("E", "f"))
+    path = write('[common]\nheaders = ["A: b"]\n')
+    assert read(path).settings.headers == (("A", "b"),)
+    assert read(path, headers=("C: d", "E: f")).settings.headers == (("C", "d"), ("E", "f"))
+
+
+def test_the_old_name_of_a_key_is_read_everywhere(write: Write) -> None:
+    path = write('[common]\nheader = ["A: b"]\n[host."a.example"]\nheader = { C = "d" }\n')
+    effective = read(path)
+    assert effective.settings.headers == (("A", "b"),)
+    assert effective.settings.hosts["a.example"].headers == (("C", "d"),)
+    assert effective.origins["headers"] == f"file {path}:2"
+    assert read(environ={"FETCHER_HEADER": "A: b"}).settings.headers == (("A", "b"),)
+
+
+def test_two_names_of_a_key_in_one_section_are_an_error_with_its_line(write: Write) -> None:
+    path = write('[common]\nheaders = ["A: b"]\nheader = ["A: b"]\n')
+    with pytest.raises(
+        ConfigError, match=rf"^{re.escape(str(path))}:3: header: it is headers by its old name"
+    ):
+        read(path)
+
+
+def test_settings_that_exclude_each_other_are_named_as_they_were_given(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"^--retry-failed: cannot stand together with --restart$"):
+        read(retry_failed="true", restart="true")
+    path = write("[common]\nrefresh = true\n")
+    assert read(path, restart="true").settings.refresh is False, "what is given later wins"
 
 
 def test_a_flag_turns_off_what_a_file_turned_on(write: Write) -> None:
@@ -87,7 +113,7 @@ def test_the_later_of_two_that_exclude_each_other_wins(write: Write) -> None:
     settings = effective.settings
     assert (settings.ipv4, settings.ipv6, settings.quiet, settings.verbose) == (False, True, False, True)
     assert effective.origins["ipv4"] == "default"
-    with pytest.raises(ConfigError, match=r"^ipv4: cannot stand together with ipv6$"):
+    with pytest.raises(ConfigError, match=r"^--ipv4: cannot stand together with --ipv6$"):
         read(ipv4=True, ipv6=True)
 
 
@@ -193,9 +219,9 @@ def test_what_a_found_file_says_of_the_parser_but_not_which_is_taken(write: Writ
 
 
 def test_a_list_in_the_environment_has_one_item_on_each_line() -> None:
-    environ = {"FETCHER_HEADER": "A: b\nC: d\n", "FETCHER_RETRY_ON": "429,503"}
+    environ = {"FETCHER_HEADERS": "A: b\nC: d\n", "FETCHER_RETRY_ON": "429,503"}
     settings = read(environ=environ).settings
-    assert settings.header == (("A", "b"), ("C", "d"))
+    assert settings.headers == (("A", "b"), ("C", "d"))
     assert settings.retry_on == {429, 503}
 
 
@@ -314,8 +340,8 @@ def test_a_secret_in_a_file_is_not_shown_when_it_is_wrong(write: Write) -> None:
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.toml") == "cannot read none.toml: No such file or directory"
-    assert refusal(tmp_path) == f"cannot read {tmp_path.name}: Is a directory"
+    assert refusal(tmp_path / "none.toml") == "--config: cannot read none.toml: No such file or directory"
+    assert refusal(tmp_path) == f"--config: cannot read {tmp_path.name}: Is a directory"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(write: Write) -> None:
@@ -544,7 +570,7 @@ def test_what_is_shown_reads_back_for_both_commands(write: Write) -> None:
 def test_secrets_are_masked_and_the_rest_is_not(write: Write) -> None:
     path = write(
         '[common]\nuser = "alice:s3cret"\nproxy = "http://bob:s3cret@proxy.example:3128"\ndata = "s3cret"\n'
-        'header = ["Authorization: Bearer s3cret", "Accept: text/html"]\n'
+        'headers = ["Authorization: Bearer s3cret", "Accept: text/html"]\n'
         '[host."a.example"]\nheaders = { X-Api-Key = "s3cret" }\nuser = "s3cret:"\n'
     )
     text = as_toml(read(path))
@@ -552,8 +578,19 @@ def test_secrets_are_masked_and_the_rest_is_not(write: Write) -> None:
     assert "s3cret" not in text
     assert shown["common"]["user"] == "***:***"
     assert shown["common"]["proxy"] == "http://***:***@proxy.example:3128"
-    assert shown["common"]["header"] == ["Authorization: ***", "Accept: text/html"]
+    assert shown["common"]["headers"] == ["Authorization: ***", "Accept: text/html"]
     assert shown["host"]["a.example"] == {"headers": ["X-Api-Key: ***"], "user": "***:***"}
+
+
+def test_the_settings_as_json_have_value_and_origin_and_no_secret(write: Write) -> None:
+    path = write('[common]\nrate = "3/s"\nuser = "alice:s3cret"\n[host."a.example"]\ndelay = 2\n')
+    text = as_json(read(path), read_crawl(path))
+    assert b"s3cret" not in text
+    found = json.loads(text)
+    assert found["common"]["rate"] == {"value": "3/s", "origin": f"file {path}:2"}
+    assert found["common"]["cookies"] == {"value": None, "origin": "default"}
+    assert found["crawl"]["per_host"] == {"value": 4, "origin": "default"}
+    assert found["host"]['"a.example".delay']["value"] == 2
 
 
 def test_a_byte_that_is_not_utf_8_is_shown_as_a_replacement() -> None:

@@ -9,51 +9,33 @@ import pytest
 
 import fetcher
 from fetcher import errors
-from fetcher.errors import (
-    BadEncoding,
-    BodyTooLarge,
-    ConfigError,
-    ConnectFailed,
-    ConnectionLost,
-    DirectoryInUse,
-    ExchangeError,
-    FetcherError,
-    FetchFailed,
-    NameNotResolved,
-    ParseFailed,
-    ProtocolBroken,
-    RedirectFailed,
-    Refused,
-    StorageError,
-    TimedOut,
-    TlsRejected,
-    WorkerDied,
-)
 
-EXAMPLES: list[FetcherError] = [
-    FetcherError("m", hint="h"),
-    ConfigError("m", hint="h"),
-    DirectoryInUse("m", hint="h"),
-    FetchFailed("m", slug="http-status", url="http://a/", status=404),
-    ExchangeError("m", url="http://a/", phase="header"),
-    NameNotResolved("m", url="http://a/", temporary=True),
-    ConnectFailed("m", url="http://a/", phase="connect"),
-    TlsRejected("m", url="http://a/"),
-    TimedOut("m", url="http://a/", phase="total"),
-    ConnectionLost("m", url="http://a/", phase="body"),
-    ProtocolBroken("m", url="http://a/", phase="header"),
-    BodyTooLarge("m", url="http://a/"),
-    BadEncoding("m", url="http://a/"),
-    Refused("private-address", "m", hint="h"),
-    RedirectFailed("redirect-loop", "m"),
-    ParseFailed("m"),
-    WorkerDied("m"),
-    StorageError("m", hint="h", systemic=False),
+EXAMPLES: list[errors.FetcherError] = [
+    errors.FetcherError("m", hint="h"),
+    errors.ConfigError("m", hint="h"),
+    errors.DirectoryInUse("m", hint="h"),
+    errors.FetchFailed("m", slug="http-status", url="http://a/", status=404),
+    errors.ExchangeError("m", url="http://a/", phase="header"),
+    errors.NameNotResolved("m", url="http://a/", temporary=True),
+    errors.ConnectFailed("m", url="http://a/", phase="connect"),
+    errors.TlsRejected("m", url="http://a/"),
+    errors.TimedOut("m", url="http://a/", phase="total"),
+    errors.ConnectionLost("m", url="http://a/", phase="body"),
+    errors.ProtocolBroken("m", url="http://a/", phase="header"),
+    errors.PartialAnswer("m", url="http://a/"),
+    errors.BodyTooLarge("m", url="http://a/"),
+    errors.BadEncoding("m", url="http://a/"),
+    errors.PieceMismatch("m"),
+    errors.Refused("private-address", "m", hint="h"),
+    errors.RedirectFailed("redirect-loop", "m"),
+    errors.ParseFailed("m"),
+    errors.WorkerDied("m"),
+    errors.StorageError("m", hint="h", systemic=False),
 ]
 CLASSES = {
     member
     for _, member in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(member, FetcherError) and not member.__name__.startswith("_")
+    if issubclass(member, errors.FetcherError) and not member.__name__.startswith("_")
 }
 SLUGS = {
     "FetcherError": "error",
@@ -67,8 +49,10 @@ SLUGS = {
     "TimedOut": "timed-out",
     "ConnectionLost": "connection-lost",
     "ProtocolBroken": "protocol-broken",
+    "PartialAnswer": "partial-answer",
     "BodyTooLarge": "too-large",
     "BadEncoding": "bad-encoding",
+    "PieceMismatch": "checksum",
     "Refused": "refused",
     "RedirectFailed": "bad-redirect",
     "ParseFailed": "parse-failed",
@@ -103,7 +87,7 @@ def test_every_error_is_public() -> None:
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_arrives_in_another_process_as_it_was(error: FetcherError, protocol: int) -> None:
+def test_an_error_arrives_in_another_process_as_it_was(error: errors.FetcherError, protocol: int) -> None:
     arrived = pickle.loads(pickle.dumps(error, protocol))
     assert type(arrived) is type(error)
     assert arrived.__dict__ == error.__dict__
@@ -111,7 +95,7 @@ def test_an_error_arrives_in_another_process_as_it_was(error: FetcherError, prot
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_an_error_can_be_copied_and_shows_its_message(error: FetcherError) -> None:
+def test_an_error_can_be_copied_and_shows_its_message(error: errors.FetcherError) -> None:
     copied = copy.copy(error)
     assert copied is not error
     assert copied.__dict__ == error.__dict__
@@ -120,17 +104,19 @@ def test_an_error_can_be_copied_and_shows_its_message(error: FetcherError) -> No
 
 
 def test_what_was_noted_and_set_later_travels_too() -> None:
-    error = ConnectFailed("m", url="u")
+    error = errors.ConnectFailed("m", url="u")
     error.exhausted = True
     error.add_note("seen")
     arrived = pickle.loads(pickle.dumps(error))
     assert arrived.exhausted
     assert arrived.__notes__ == ["seen"]
-    assert not ConnectFailed.exhausted
+    assert not errors.ConnectFailed.exhausted
 
 
 def test_an_exchange_says_where_it_failed() -> None:
-    phases = {type(error).__name__: error.phase for error in EXAMPLES if isinstance(error, ExchangeError)}
+    phases = {
+        type(error).__name__: error.phase for error in EXAMPLES if isinstance(error, errors.ExchangeError)
+    }
     assert phases == {
         "ExchangeError": "header",
         "NameNotResolved": "name",
@@ -139,18 +125,19 @@ def test_an_exchange_says_where_it_failed() -> None:
         "TimedOut": "total",
         "ConnectionLost": "body",
         "ProtocolBroken": "header",
+        "PartialAnswer": "body",
         "BodyTooLarge": "body",
         "BadEncoding": "body",
     }
 
 
 def test_a_reason_is_the_slug() -> None:
-    assert Refused("robots", "m").slug == "robots"
-    assert Refused.slug == "refused"
-    assert RedirectFailed("too-many-redirects", "m").slug == "too-many-redirects"
-    assert FetchFailed("m", slug="timed-out", url="u", status=None).slug == "timed-out"
+    assert errors.Refused("robots", "m").slug == "robots"
+    assert errors.Refused.slug == "refused"
+    assert errors.RedirectFailed("too-many-redirects", "m").slug == "too-many-redirects"
+    assert errors.FetchFailed("m", slug="timed-out", url="u", status=None).slug == "timed-out"
 
 
 def test_a_storage_error_stops_the_run_unless_it_says_otherwise() -> None:
-    assert StorageError("m").systemic
-    assert not StorageError("m", systemic=False).systemic
+    assert errors.StorageError("m").systemic
+    assert not errors.StorageError("m", systemic=False).systemic

@@ -19,30 +19,62 @@ PACKAGE = Path(fetcher.__file__).parent
 ROOT = "fetcher"  # the public API, as `import fetcher` gives it
 
 # A part is a module or a package directly below `fetcher`. A new one must find its layer here.
-DATA = frozenset({"patterns", "model", "errors", "events", "ports", "settings", "kinds", "lane", "bridge"})
+DATA = frozenset(
+    {
+        *("re_compat", "header_fields", "model", "errors", "events", "ports", "option_types"),
+        *("settings", "settings_dict", "network_disks", "open_files", "whole_file"),
+        *("serial_executor", "sync_async", "native", "timings", "subprocesses", "version"),
+    }
+)
 POLICY = frozenset({"policy"})
 ENGINE = frozenset({"engine"})
-ADAPTERS = frozenset({"backends", "frontiers", "stores", "sources", "parsers", "observers", "processes"})
-COMPOSE = frozenset({"config", "compose", "directory", "rehearsal", "api", "worker"})
+ADAPTERS = frozenset(
+    {"backends", "frontiers", "stores", "sources", "extract", "parsers", "observers", "processes"}
+)
+COMPOSE = frozenset(
+    {
+        *(
+            "analysis",
+            "done_hook",
+            "conversion",
+            "kept_output",
+            "object_output",
+            "verification",
+            "story",
+            "config",
+            "wiring",
+            "run_dir",
+            "sharding",
+            "dry_run",
+            "api",
+            "worker_main",
+        ),
+        *("call_arguments", "download", "fetch_calls", "loading", "streams", "verb_types"),
+    }
+)
 BELOW_EDGE = DATA | POLICY | ENGINE | ADAPTERS | COMPOSE | {ROOT}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     **dict.fromkeys(DATA, DATA),
-    "bridge": frozenset(),
+    "sync_async": frozenset(),
     "policy": DATA | POLICY,
     "engine": DATA | POLICY | ENGINE,
     **{adapter: DATA | POLICY | {adapter} for adapter in ADAPTERS},
+    "sources": DATA | POLICY | {"sources", "extract"},  # a Metalink file is XML
+    "parsers": DATA | POLICY | {"parsers", "extract"},  # a parser gets its page with the links
     **dict.fromkeys(COMPOSE, BELOW_EDGE),
+    "demo_site": frozenset({"demo_site"}),
     "lab": DATA | {"lab", ROOT},
-    "cli": BELOW_EDGE | {"cli", "lab"},
+    "rehearsal": BELOW_EDGE | {"rehearsal", "demo_site"},
+    "cli": BELOW_EDGE | {"cli", "demo_site", "lab", "rehearsal"},
 }
 ENTRIES = frozenset({ROOT, "__main__"})  # these may import whatever there is
 
 # What a part may import from outside the package and the standard library; the others: anything.
 OUTSIDE: dict[str, frozenset[str]] = {
     **dict.fromkeys(DATA, frozenset({"yarl", "msgspec"})),
-    "bridge": frozenset(),
-    "patterns": frozenset({"regex"}),
+    "sync_async": frozenset(),
+    "re_compat": frozenset({"regex"}),
     "policy": frozenset(
         {
             "yarl",
@@ -78,6 +110,53 @@ def imports_of(tree: ast.Module, package: str, root: Path) -> Iterator[tuple[int
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in {"import_module", "__import__"} and isinstance(name, str):
                 yield node.lineno, name
+
+
+def modules_of(root: Path, *, package: bool) -> dict[str, Path]:
+    """The modules in a folder by their dotted names; without `package`, scripts beside each other."""
+    names = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent if package else root).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def circles_of(modules: dict[str, Path]) -> list[list[str]]:
+    """Groups of modules of which each imports all others, directly or not, wherever the imports stand."""
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        graph[name] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            found: list[str] = []
+            if isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+                module = ".".join(filter(None, (above, node.module)))
+                found = [f"{module}.{alias.name}" for alias in node.names]
+            for one in found:
+                wanted = one if one in modules else one.rpartition(".")[0]
+                if wanted in modules and wanted != name:
+                    graph[name].add(wanted)
+    reached = {name: reachable(graph, name) for name in graph}
+    groups = {
+        tuple(sorted(other for other in reached[name] if name in reached[other]))
+        for name in graph
+        if name in reached[name]
+    }
+    return sorted(map(list, groups))
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [*graph[start]]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += graph[name]
+    return found
 
 
 def is_part_of(root: Path, name: str) -> bool:
@@ -128,8 +207,30 @@ def test_imports_only_point_down() -> None:
     assert not faults, "\n".join(["imports that do not point down:", *faults])
 
 
+@pytest.mark.parametrize(("folder", "package"), [(PACKAGE, True), (PACKAGE.parent / "benchmarks", False)])
+def test_no_modules_import_one_another_in_a_circle(folder: Path, package: bool) -> None:
+    assert circles_of(modules_of(folder, package=package)) == []
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"a": "import b", "b": "def f():\n    from a import x"},
+        {"a": "from b import x", "b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a"},
+        {"a": "import b", "b": "import c", "c": "import a"},
+    ],
+)
+def test_a_circle_of_imports_is_found_however_long_and_late_it_is(
+    tmp_path: Path, sources: dict[str, str]
+) -> None:
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    (tmp_path / "apart.py").write_text("import a")
+    assert circles_of(modules_of(tmp_path, package=False)) == [sorted(sources)]
+
+
 def test_the_table_names_no_part_twice_and_every_layer() -> None:
-    layers = [DATA, POLICY, ENGINE, ADAPTERS, COMPOSE, {"lab"}, {"cli"}]
+    layers = [DATA, POLICY, ENGINE, ADAPTERS, COMPOSE, {"demo_site"}, {"lab"}, {"rehearsal"}, {"cli"}]
     assert sum(map(len, layers)) == len(MAY_IMPORT)
     assert set().union(*layers) == set(MAY_IMPORT)
 
@@ -137,10 +238,10 @@ def test_the_table_names_no_part_twice_and_every_layer() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("model.py", "import fetcher.policy.gate", "fetcher/model.py:1 imports fetcher.policy.gate"),
+        ("model.py", "import fetcher.policy.urls", "fetcher/model.py:1 imports fetcher.policy.urls"),
         ("ports.py", "import aiohttp", "ports is built on msgspec, yarl only"),
-        ("bridge.py", "import yarl", "bridge is built on the standard library only"),
-        ("bridge.py", "from fetcher.errors import FetcherError", "bridge may not import errors"),
+        ("sync_async.py", "import yarl", "sync_async is built on the standard library only"),
+        ("sync_async.py", "from fetcher.errors import FetcherError", "sync_async may not import errors"),
         ("policy/a.py", "def f():\n    import random", "fetcher/policy/a.py:2 imports random"),
         ("policy/a.py", "import os.path", "imports os.path: policy has no I/O"),
         ("policy/a.py", "x = 1\nopen('x')", "fetcher/policy/a.py:2 calls open"),
@@ -150,7 +251,7 @@ def test_the_table_names_no_part_twice_and_every_layer() -> None:
         ("engine/a.py", "from ..stores import files", "engine may not import stores"),
         ("engine/a.py", "import fetcher", "engine may not import fetcher"),
         ("stores/a.py", "from fetcher.engine.body import Body", "stores may not import engine"),
-        ("stores/a.py", "from fetcher.sources.lines import X", "stores may not import sources"),
+        ("stores/a.py", "from fetcher.sources.line_splitter import X", "stores may not import sources"),
         (
             "sources/a.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from fetcher.api import Fetcher",
@@ -163,7 +264,7 @@ def test_the_table_names_no_part_twice_and_every_layer() -> None:
             ":2 imports fetcher.cli",
         ),
         ("api.py", "from fetcher.cli import main", "api may not import cli"),
-        ("config.py", "from fetcher.lab import site", "config may not import lab"),
+        ("config.py", "from fetcher.demo_site import site", "config may not import demo_site"),
         ("lab/a.py", "from fetcher.engine.run import Run", "lab may not import engine"),
         ("lab/a.py", "from fetcher.api import Fetcher", "lab may not import api"),
         ("engine/utils.py", "", "no module is called utils"),
@@ -190,15 +291,15 @@ def test_a_wrong_import_is_found_and_told_by_file_and_line(
         ("model.py", "import json, msgspec\nfrom fetcher.errors import X"),
         (
             "policy/a.py",
-            "import re\nfrom fetcher.model import X\nfrom fetcher.policy import gate\nimport re2",
+            "import re\nfrom fetcher.model import X\nfrom fetcher.policy import urls\nimport re2",
         ),
         (
             "engine/a.py",
-            "import asyncio\nfrom . import b\nfrom .b import c\nfrom fetcher.policy.gate import X",
+            "import asyncio\nfrom . import b\nfrom .b import c\nfrom fetcher.policy.urls import X",
         ),
         ("stores/a.py", "import aiofiles\nfrom fetcher import errors, ports\nfrom fetcher.stores.b import X"),
         (
-            "compose.py",
+            "wiring.py",
             "import fetcher\nfrom fetcher.engine.run import X\nfrom fetcher.stores.files import Y",
         ),
         (

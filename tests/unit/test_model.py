@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from fetcher.errors import FetcherError, FetchFailed
 from fetcher.model import (
+    FINAL,
     FINAL_STATES,
+    SUCCESSFUL,
+    UNSUCCESSFUL,
     Counts,
+    FinalCounts,
     Headers,
     Job,
     Record,
@@ -98,9 +102,10 @@ def test_the_host_of_a_job_is_its_targets_and_empty_without_one() -> None:
 
 def test_the_fields_of_a_record_are_stable_in_name_and_order() -> None:
     assert list(json.loads(msgspec.json.encode(Record(url="u")))) == [
-        "url", "final_url", "state", "status", "error", "message", "attempts", "bytes", "wire_bytes", "sha256",
+        "url", "final_url", "state", "status", "error", "message", "attempts", "bytes", "wire_bytes", "sha256", "digest",
         "path", "content_type", "etag", "last_modified", "completeness", "redirects", "parent", "depth", "source",
         "line", "meta", "started_at", "ended_at", "elapsed", "waited", "backend", "http_version",
+        "resumed_at",
     ]  # fmt: skip
 
 
@@ -211,6 +216,12 @@ def test_a_summary_is_ok_when_nothing_failed_was_refused_or_waits() -> None:
     assert Summary(done=3, unchanged=1, duplicates=2, earlier=1).ok
     for field in ("failed", "refused", "pending", "withheld"):
         assert not msgspec.structs.replace(Summary(done=1), **{field: 1}).ok
+
+
+def test_every_final_state_is_counted_and_every_count_is_of_a_state() -> None:
+    assert FinalCounts.__struct_fields__ == tuple(FINAL_STATES)
+    assert {State[name.upper()] for name in Counts.__struct_fields__} >= FINAL
+    assert SUCCESSFUL | UNSUCCESSFUL == FINAL
 
 
 def test_counts_begin_at_zero() -> None:

@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.errors import ConfigError
-from fetcher.kinds import as_text
-from fetcher.kinds.values import Deadline
+from fetcher.option_types import as_text
+from fetcher.option_types.values import Deadline
 from fetcher.settings import (
     CRAWL_DEFAULTS,
     DEFAULTS,
     GROUPS,
     HOST_OPTIONS,
+    OLD_KEYS,
     OPTIONS,
+    SYNONYMS,
     HostSettings,
     Settings,
     build,
@@ -96,7 +98,8 @@ def test_what_only_a_crawl_takes_is_the_contracts_list_and_the_limits_on_traps()
     only = {key for key, option in OPTIONS.items() if not option.is_for("get")}
     assert only == {
         *("depth", "max_pages", "scope", "include", "exclude", "no_robots", "sitemaps", "assets", "ignore"),
-        *("sort_query", "max_variants", "max_host_pages"),
+        "convert_links",
+        *("sort_query", "keep_session_ids", "max_variants", "max_host_pages"),
     }
     assert all(option.is_for("crawl") and option.is_for(None) for option in OPTIONS.values())
 
@@ -113,7 +116,7 @@ def test_a_flag_that_says_no_is_turned_off_by_saying_yes() -> None:
 @pytest.mark.parametrize("key", [key for key in OPTIONS if key != "config"])
 def test_each_default_reads_back_from_its_plain_form_and_its_text(key: str) -> None:
     option, default = OPTIONS[key], getattr(DEFAULTS, key)
-    plain = option.kind.plain(default)
+    plain = option.kind.to_plain(default)
     if plain is not None:
         assert option.kind.parse(plain) == default
     if plain is not None and not option.kind.is_repeatable and key != "hosts":
@@ -158,10 +161,8 @@ def test_hosts_have_settings_of_their_own() -> None:
 def test_a_wrong_setting_of_a_host_names_host_and_key() -> None:
     with pytest.raises(ConfigError, match=r'^host\."example\.org"\.per_host: expected a whole number'):
         make({"hosts": {"example.org": {"per_host": "many"}}})
-    with pytest.raises(
-        ConfigError, match=r'^host\."example\.org": unknown key header; did you mean headers\?'
-    ):
-        make({"hosts": {"example.org": {"header": {}}}})
+    with pytest.raises(ConfigError, match=r'^host\."example\.org": unknown key head; did you mean headers\?'):
+        make({"hosts": {"example.org": {"head": {}}}})
     with pytest.raises(ConfigError, match=r'^host\."http://a/": expected a host'):
         make({"hosts": {"http://a/": {}}})
 
@@ -209,7 +210,7 @@ def test_a_wrong_setting_of_a_host_names_host_and_key() -> None:
         ),
         ("retry_on", "200", "retry_on: expected statuses from 400 to 999 such as 429,503, got '200'"),
         ("http", "4", "http: expected auto, 1.1, 2 or 3, got '4'"),
-        ("store", "s3", "store: expected files or none, got 's3'"),
+        ("store", "s3", "store: expected files, none, warc or parquet, got 's3'"),
         ("netrc", "maybe", "netrc: expected true or false, got 'maybe'"),
         ("cookies", "", "cookies: expected the path of a file, got ''"),
         ("method", "CONNECT", "method: expected an HTTP method such as GET or POST, got 'CONNECT'"),
@@ -231,7 +232,7 @@ def test_a_bad_value_gives_one_line_with_the_key_and_what_was_expected(
     [
         ("user", "s3cret-token"),
         ("user", "a:s3cret\n"),
-        ("header", "Authorization s3cret"),
+        ("headers", "Authorization s3cret"),
         ("proxy", "ftp://a:s3cret@h/x"),
         ("proxy", "http://a:s3cret@h/x"),
         ("data", ["s3cret"]),
@@ -251,6 +252,33 @@ def test_an_unknown_key_names_the_closest_one() -> None:
         make({"zzzzzzz": 3})
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("verify", "insecure"), ("auth", "user"), ("max_workers", "concurrency")]
+)
+def test_a_name_that_other_libraries_have_names_the_setting_here(theirs: str, ours: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^unknown key {theirs}; did you mean {ours}\?$"):
+        make({theirs: "x"})
+
+
+def test_every_synonym_stands_for_a_setting_and_is_none_itself() -> None:
+    assert set(SYNONYMS.values()) | set(OLD_KEYS.values()) <= set(OPTIONS)
+    assert not set(SYNONYMS) & set(OPTIONS)
+    assert not set(OLD_KEYS) & set(OPTIONS)
+
+
+def test_the_old_name_of_a_key_is_understood_and_not_beside_the_new_one() -> None:
+    assert make({"header": {"A": "b"}}) == make({"headers": {"A": "b"}})
+    assert make({"hosts": {"a.example": {"header": {"A": "b"}}}}).hosts["a.example"].headers == (("A", "b"),)
+    with pytest.raises(ConfigError, match=r"^header: is headers by its old name, and headers is given too$"):
+        make({"header": "A: b", "headers": "A: b"})
+
+
+@pytest.mark.parametrize("other", ["retry_failed", "refresh"])
+def test_restart_and_what_keeps_the_past_exclude_each_other(other: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{other}: cannot stand together with restart$"):
+        make({other: True, "restart": True})
+
+
 def test_the_library_has_no_settings_for_printing_or_files_of_settings() -> None:
     for key in ("quiet", "json", "config", "input", "output", "log_file"):
         with pytest.raises(ConfigError, match=f"^unknown key {key}"):
@@ -267,7 +295,7 @@ def test_the_repr_shows_what_differs_and_no_secret() -> None:
         {
             "concurrency": 3,
             "user": "alice:s3cret",
-            "header": ["Cookie: s3cret", "Accept: text/html"],
+            "headers": ["Cookie: s3cret", "Accept: text/html"],
             "proxy": "http://bob:s3cret@proxy.example:3128",
             "data": "s3cret",
             "hosts": {"example.org": {"user": "a:s3cret", "headers": {"X-Key": "s3cret"}}},

@@ -7,28 +7,32 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
 from fetcher.errors import ConfigError
 from fetcher.model import Entry
 from fetcher.sources.arguments import Arguments
-from fetcher.sources.entries import from_columns, is_unicode, readable
+from fetcher.sources.array import ArrayFormat
+from fetcher.sources.csv_format import CsvFormat
 from fetcher.sources.gunzip import BadGzip, plain_blocks
 from fetcher.sources.iterables import IterableSource
-from fetcher.sources.jsonl import JsonlFormat
-from fetcher.sources.lines import LineSplitter
-from fetcher.sources.sniff import format_by_content, format_by_name
-from fetcher.sources.table import TableFormat
-from fetcher.sources.text import TextFormat
+from fetcher.sources.jsonl_format import JsonlFormat
+from fetcher.sources.line_splitter import LineSplitter
+from fetcher.sources.rows import RowReader
+from fetcher.sources.sniff import format_by_name, format_of
+from fetcher.sources.text_format import TextFormat
+from fetcher.sources.transcode import utf8_blocks
+from fetcher.sources.validation import from_columns, is_unicode, readable
 
 DIGEST = "ab" * 32
-Form = TextFormat | JsonlFormat | TableFormat
+Form = TextFormat | JsonlFormat | CsvFormat
 
 
 def entries(form: Form, data: bytes, size: int = 1 << 18) -> list[Entry]:
@@ -52,7 +56,7 @@ def jsonl(data: bytes) -> list[Entry]:
 
 
 def table(data: bytes, size: int = 1 << 18) -> list[Entry]:
-    return entries(TableFormat("list"), data, size)
+    return entries(CsvFormat("list"), data, size)
 
 
 async def everything(source: object) -> list[Entry]:
@@ -220,7 +224,7 @@ def test_a_bad_column_makes_its_line_bad_and_is_named(line: str, why: str) -> No
     ("line", "why"),
     [
         (b"{}", "no url"),
-        (b'{"URL": "http://a/"}', "no url"),
+        (b'{"link": "http://a/", "id": 1}', "no url; its columns are link, id"),
         (b'{"url": null, "a": 1}', "no url"),
         (b'{"url": 5}', "url: expected text, got 5"),
         (b"17", "expected an object with `url`, or a URL as a string"),
@@ -246,7 +250,7 @@ def test_a_line_that_is_no_jsonl_is_bad_and_says_why(line: bytes, why: str) -> N
 
 def test_a_bad_jsonl_line_keeps_its_meta_and_shows_no_headers() -> None:
     (entry,) = jsonl(b'{"id": 1, "headers": {"Authorization": "hush"}}')
-    assert (entry.bad, entry.meta) == ("no url", {"id": 1})
+    assert (entry.bad, entry.meta) == ("no url; its columns are id, headers", {"id": 1})
     (other,) = jsonl(b'{"url": "http://a/", "headers": "Authorization: hush", "body": ["hush"]}')
     (broken,) = jsonl(b'{"headers": {"Authorization": "hush"}')
     assert "hush" not in repr([entry, other, broken])
@@ -310,7 +314,7 @@ def test_a_quoted_field_may_hold_line_breaks_and_the_row_has_its_first_line() ->
 def test_a_header_without_url_stops_with_what_was_found(data: bytes) -> None:
     with pytest.raises(ConfigError, match="list: not a usable CSV header") as raised:
         table(data)
-    assert "`url`" in raised.value.hint
+    assert "--url-column" in raised.value.hint
 
 
 def test_a_missing_url_column_is_told_by_the_columns_that_are_there() -> None:
@@ -328,7 +332,6 @@ def test_a_missing_url_column_is_told_by_the_columns_that_are_there() -> None:
         (b"http://a/,soon,c", "priority: expected a whole number of at most 53 bits, got 'soon'"),
         (b"http://a/,1_000,c", "priority: expected"),
         (b"http://a/,5,\xff", "not UTF-8"),
-        (b'http://a/,"b"\rc,d', "not a CSV row"),
         (b"http://a/,1," + b"x" * 131_072, "row longer than 131,072 bytes"),
     ],
 )
@@ -341,16 +344,62 @@ def test_a_bad_row_costs_only_itself(row: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [10, 40_000])
-def test_a_quote_that_is_never_closed_costs_only_its_own_row(rows: int) -> None:
+def test_a_quote_that_is_never_closed_is_a_character_and_costs_no_row(rows: int) -> None:
     data = b'url,b\nhttp://a/,"oh\n' + b"".join(b"http://b/%d,b\n" % i for i in range(rows))
-    bad, *good = table(data)
-    assert (bad.line, bad.bad) == (2, "a quote is not closed")
-    assert [entry.url for entry in good] == [f"http://b/{i}" for i in range(rows)]
-    assert [entry.line for entry in good] == list(range(3, rows + 3))
+    first, *others = table(data)
+    assert first == Entry("http://a/", "list", 2, meta={"b": '"oh'})
+    assert [entry.url for entry in others] == [f"http://b/{i}" for i in range(rows)]
+    assert [entry.line for entry in others] == list(range(3, rows + 3))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_quote_with_text_behind_it_closes_nothing(delimiter: str) -> None:
+    data = 'url,caption\nhttp://h/1,"Quoted start\nhttp://h/2,b\nhttp://h/3,5" pipe\n'.replace(",", delimiter)
+    assert table(data.encode()) == [
+        Entry("http://h/1", "list", 2, meta={"caption": '"Quoted start'}),
+        Entry("http://h/2", "list", 3, meta={"caption": "b"}),
+        Entry("http://h/3", "list", 4, meta={"caption": '5" pipe'}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ('"a" b', '"a" b'),
+        ('"a"b"', '"a"b"'),
+        ('a"b"', 'a"b"'),
+        ('"', '"'),
+        ('"""', '"""'),
+        ('""', None),
+        ('""""', '"'),
+        ('"a""b"', 'a"b'),
+        (' "a"', ' "a"'),
+    ],
+)
+def test_quotes_count_only_around_a_whole_value(value: str, read: str | None) -> None:
+    for row in (f"http://a/,{value},x", f"http://a/,{value}"):
+        [entry] = table(f"url,b,c\n{row}\n".encode())
+        assert (entry.url, entry.bad, (entry.meta or {}).get("b")) == ("http://a/", None, read)
+
+
+def told(data: str) -> list[str]:
+    """The warnings of a table."""
+    warnings: list[str] = []
+    entries(CsvFormat("list", notice=lambda _, text: warnings.append(text)), data.encode())
+    return warnings
+
+
+def test_a_quoted_value_with_line_breaks_and_a_url_is_told_with_its_line() -> None:
+    swallowed = 'url,b\nhttp://1/,a\nhttp://2/,"b\nhttp://3/,5"\nhttp://4/,c\n'
+    assert [entry.url for entry in table(swallowed.encode())] == ["http://1/", "http://2/", "http://4/"]
+    [warning] = told(swallowed)
+    assert warning.startswith("list:3: a quoted value goes on to line 4 and holds a URL")
+    assert told('url,b\nhttp://1/,"two\nlines"\nhttp://2/,"http://3/"\n') == []
+    assert len(told("url,b\n" + 'http://1/,"x\nhttp://y/"\n' * 50)) == 10
 
 
 def test_an_open_quote_holds_back_no_more_than_the_longest_row() -> None:
-    form = TableFormat("list")
+    form = CsvFormat("list")
     splitter = LineSplitter(form.longest)
     fed = handed = 0
     for number in range(20_000):
@@ -368,19 +417,23 @@ def test_nul_bytes_in_a_table_are_left_to_the_gate() -> None:
 
 
 _CELL = st.text(st.sampled_from('ab",;\t \né'), max_size=12)
+_DIALECTS: dict[str, dict[str, object]] = {
+    "excel": {"dialect": "excel"},
+    "excel-tab": {"dialect": "excel-tab"},
+    "unix": {"dialect": "unix"},
+    "excel of many countries": {"dialect": "excel", "delimiter": ";"},
+    "every value in quotes": {"quoting": csv.QUOTE_ALL},
+    "texts in quotes": {"quoting": csv.QUOTE_NONNUMERIC, "delimiter": "\t", "lineterminator": "\n"},
+}
 
 
-@given(
-    st.lists(st.tuples(_CELL, _CELL), max_size=12),
-    st.sampled_from(",;\t"),
-    st.sampled_from(["\n", "\r\n"]),
-    st.integers(1, 30),
-)
+@pytest.mark.parametrize("dialect", _DIALECTS)
+@given(rows=st.lists(st.tuples(_CELL, _CELL), max_size=12), size=st.integers(1, 30))
 def test_what_the_csv_module_writes_is_read_back(
-    rows: list[tuple[str, str]], delimiter: str, end: str, size: int
+    dialect: str, rows: list[tuple[str, str]], size: int
 ) -> None:
     out = io.StringIO()
-    writer = csv.writer(out, delimiter=delimiter, lineterminator=end)
+    writer = csv.writer(out, **_DIALECTS[dialect])  # type: ignore[arg-type]
     writer.writerows([("before", "url", "after"), *((a, f"http://{i}/", b) for i, (a, b) in enumerate(rows))])
     found = table(out.getvalue().encode(), size)
     assert [entry.url for entry in found] == [f"http://{i}/" for i in range(len(rows))]
@@ -389,18 +442,199 @@ def test_what_the_csv_module_writes_is_read_back(
         assert entry.meta == ({k: v for k, v in (("before", before), ("after", after)) if v} or None)
 
 
-@given(
-    st.lists(st.sampled_from(["http://a/", '"', '""', ",", "\n", "\r\n", "x", "\x00", "\ufeff"]), max_size=60)
-)
-def test_any_quotes_in_a_table_raise_nothing_and_agree_with_the_csv_module(parts: list[str]) -> None:
+_PIECES = st.lists(st.sampled_from(['"', '""', ",", "\n", "\r\n", "x", '"x"', '",', ',"']), max_size=40)
+
+
+@given(_PIECES, st.integers(1, 60))
+def test_rows_are_those_of_the_grammar_however_quotes_stand(parts: list[str], longest: int) -> None:
     body = "".join(parts)
-    found = table(b"url,b,c\n" + body.encode())
-    assert [entry.line for entry in found] == sorted(
-        {entry.line for entry in found if entry.line is not None}
-    )
-    if all(entry.bad is None for entry in found):
-        expected = [row for row in csv.reader(io.StringIO(body, newline="\n")) if any(row)]
-        assert [entry.url for entry in found] == [row[0].strip() for row in expected]
+    reader = RowReader(",", longest)
+    lines = body.split("\n")
+    rows = [row for number, line in enumerate(lines, 1) for row in reader.feed(number, line)]
+    rows += reader.finish()
+    assert [(row.first, row.values) for row in rows] == rows_of_the_grammar(lines, longest)
+
+
+def rows_of_the_grammar(lines: list[str], longest: int) -> list[tuple[int, list[str]]]:
+    """The grammar of `rows`, tried out value by value."""
+    rows: list[tuple[int, list[str]]] = []
+    at = 0
+    while at < len(lines):
+        text, values, first, begin = lines[at], [], at, 0
+        while True:
+            quoted = re.compile(r'"((?:[^"]|"")*)"(?=,|\r?(?:\n|\Z))')
+            rest = "\n".join([text, *lines[at + 1 :]])
+            match = quoted.match(rest, begin)
+            size = sum(len(line) + 1 for line in lines[first:at])
+            if match is not None and (breaks := match[1].count("\n")):
+                # The lines before the one that closes must fit, and the one that opens must not be full.
+                held = "\n".join(rest.split("\n")[:breaks]) + "\n"
+                match = match if size + len(held) <= longest else None
+            if match is not None:
+                values.append(match[1].replace('""', '"'))
+                breaks = match[0].count("\n")
+                begin = match.end()
+                if breaks:
+                    at += breaks
+                    begin -= rest.rindex("\n", 0, begin) + 1
+                    text = lines[at]
+            else:
+                end = text.find(",", begin)
+                end = len(text) if end < 0 else end
+                value = text[begin:end]
+                values.append(value.removesuffix("\r") if end == len(text) else value)
+                begin = end
+            if text[begin : begin + 1] != ",":
+                break
+            begin += 1
+        rows.append((first + 1, values))
+        at += 1
+    return rows
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;\r", '"sep=;"'])
+def test_the_first_line_of_excel_names_the_delimiter(first: str) -> None:
+    data = f"\ufeff{first}\nname,x;url\nn;http://a/,b\n"
+    assert table(data.encode()) == [Entry("http://a/,b", "list", 3, meta={"name,x": "n"})]
+
+
+def test_the_column_of_urls_can_be_named_in_any_case() -> None:
+    columns = b"Link,url,id\nhttp://a/,http://no/,7\n"
+    [entry] = entries(CsvFormat("list", "link"), columns)
+    assert entry == Entry("http://a/", "list", 2, meta={"url": "http://no/", "id": "7"})
+    lines = b'{"LINK": "http://a/", "url": "http://no/", "name": "n"}\n{"url": "http://b/"}\n'
+    found, lacking = entries(JsonlFormat("list", "link"), lines)
+    assert found == Entry("http://a/", "list", 1, name="n", meta={"url": "http://no/"})
+    assert lacking.bad == "no link; its columns are url"
+    with pytest.raises(ConfigError, match="there is no column nix; its columns are Link, url, id"):
+        entries(CsvFormat("list", "nix"), columns)
+
+
+def test_a_jsonl_url_may_stand_under_its_name_in_any_case() -> None:
+    assert [entry.url for entry in jsonl(b'{"URL": "http://a/"}\n{"Url": "http://b/", "x": 1}')] == [
+        "http://a/",
+        "http://b/",
+    ]
+
+
+# ------------------------------------------------------------------ JSON arrays
+
+
+def array(data: bytes, size: int = 1 << 18) -> list[Entry]:
+    """All entries of `data`, in blocks of `size`; the first shows that it is an array."""
+    form = ArrayFormat("list")
+    head = data.index(b"[") + 1
+    blocks = [data[:head], *(data[at : at + size] for at in range(head, len(data), size))]
+    found = [entry for block in blocks for some in form.feed(block) for entry in some]
+    found += [entry for some in form.finish() for entry in some]
+    assert not form.is_cut
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1 << 18])
+def test_an_array_gives_what_its_elements_would_as_lines(size: int) -> None:
+    data = b"""\xef\xbb\xbf
+[ "http://a/", {"url": "http://b/,]}", "x": [1, {"y": "\\"]"}]},
+  {"URL": "http://c/"}, 17, {"url": "http://d/" "e"},
+  [], nonsense, ["http://no/"], "http://e/\xff", ]
+
+["http://f/"]
+"""
+    found = array(data, size)
+    assert [(entry.url, entry.line) for entry in found if entry.bad is None] == [
+        ("http://a/", 2),
+        ("http://b/,]}", 2),
+        ("http://c/", 3),
+        ("http://f/", 6),
+    ]
+    assert found[1].meta == {"x": [1, {"y": '"]'}]}
+    assert [(entry.line, (entry.bad or "")[:8]) for entry in found if entry.bad is not None] == [
+        (3, "expected"),
+        (3, "not JSON"),
+        (4, "a JSON a"),
+        (4, "not JSON"),
+        (4, "a JSON a"),
+        (4, "not UTF-"),
+    ]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text('ab"\\\\,[]{}\n é', max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab]", max_size=2), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["x", "y"]), _JSON, max_size=2), max_size=6),
+    st.sampled_from([None, 2]),
+    st.integers(1, 40),
+)
+def test_any_array_of_objects_is_read_as_the_json_module_reads_it(
+    rows: list[dict[str, object]], indent: int | None, size: int
+) -> None:
+    listed = [{"url": f"http://{number}/", **row} for number, row in enumerate(rows)]
+    found = array(json.dumps(listed, indent=indent, ensure_ascii=False).encode(), size)
+    assert [(entry.url, entry.bad, entry.meta) for entry in found] == [
+        (f"http://{number}/", None, row or None) for number, row in enumerate(rows)
+    ]
+
+
+def test_text_behind_an_array_is_told_and_an_array_that_does_not_end_is_cut() -> None:
+    good, bad = array(b'["http://a/"]\nrest "x')
+    assert (good.url, bad.bad, bad.line) == ("http://a/", "text behind the end of the JSON array", 2)
+    form = ArrayFormat("list")
+    assert [entry.url for some in form.feed(b'["http://a/", "http://b') for entry in some] == ["http://a/"]
+    assert form.is_cut
+
+
+def test_no_more_of_an_element_is_held_than_the_limit_and_those_behind_it_are_read() -> None:
+    form = ArrayFormat("list")
+    found = [entry for some in form.feed(b'["http://a/",\n{"x": "') for entry in some]
+    for _ in range(100):
+        found += [entry for some in form.feed(b"\\\\]," * 20_000) for entry in some]
+        assert len(form._rest) <= 1_200_000
+    found += [entry for some in form.feed(b'\n"},\n"http://b/"]') for entry in some]
+    assert [(entry.line, entry.bad) for entry in found] == [
+        (1, None),
+        (2, "element longer than 1,048,576 bytes"),
+        (4, None),
+    ]
+
+
+# ------------------------------------------------------------------ UTF-16
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-be"])
+@given(text=st.text(max_size=60).filter(lambda text: text[:1] != "\0"), size=st.integers(1, 9))
+def test_text_with_a_byte_order_mark_becomes_utf8(encoding: str, text: str, size: int) -> None:
+    mark = "" if encoding in {"utf-16", "utf-32"} else "\ufeff"
+    data = (mark + text).encode(encoding)
+    blocks = list(utf8_blocks(data[at : at + size] for at in range(0, len(data), size)))
+    assert b"".join(blocks) == text.encode()
+    assert all(blocks)
+
+
+@given(st.binary(max_size=40), st.integers(1, 9))
+def test_bytes_without_such_a_mark_pass_unchanged_and_none_raise(data: bytes, size: int) -> None:
+    blocks = list(utf8_blocks(data[at : at + size] for at in range(0, len(data), size)))
+    assert all(blocks)
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        assert b"".join(blocks) == data
+
+
+def test_a_lone_surrogate_and_a_cut_character_cost_their_own_line() -> None:
+    data = "http://a/\n".encode("utf-16") + b"h\0\0\xd8\n\0h\0\n\0x"
+    found = text(b"".join(utf8_blocks([data])))
+    assert [(entry.line, entry.bad) for entry in found] == [
+        (1, None),
+        (2, "not UTF-8"),
+        (3, None),
+        (4, "not UTF-8"),
+    ]
 
 
 # ------------------------------------------------------------------ which format
@@ -441,10 +675,19 @@ def test_the_extension_names_the_format(path: str, expected: str | None) -> None
         (b"#url,name\n", False, "text"),
         (b"x" * 70_000, False, "text"),
         (b" " * 70_000, False, "text"),
+        (b'\xef\xbb\xbf [\n"http', False, "array"),
+        (b"sep=;\n", False, "csv"),
+        (b"\x7fELF\0\1\n\n\0", False, "binary"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", False, "binary"),
+        (b"h\0t\0t\0p\0:\0/\0/\0", True, "binary"),
+        (b"# caf\xe9\n", False, "text"),
+        (b"http://a/\0\nb\0\n", False, "text"),
+        (b"\0\nHTTPS://a/\n", False, "text"),
+        (b"caf\xc3\xa9\n", False, "text"),
     ],
 )
 def test_the_content_tells_the_format(head: bytes, is_all: bool, expected: str | None) -> None:
-    assert format_by_content(head, is_all=is_all) == expected
+    assert format_of(head, is_all=is_all, named=None, path="list") == expected
 
 
 # ------------------------------------------------------------------ gzip

@@ -13,73 +13,54 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from fetcher.backends.blocking.connection import Connection, Key, Proxy, parsed_proxy
-from fetcher.backends.blocking.crew import Crew, Mailbox
-from fetcher.backends.blocking.failures import FORESEEN, NoThread, Place, translated
-from fetcher.backends.blocking.hop import Hop
-from fetcher.backends.blocking.idle import IdleConnections
-from fetcher.backends.blocking.names import Lookup, Names
-from fetcher.errors import ConfigError, Phase
+import msgspec
+
+from fetcher.backends import failure_texts as texts
+from fetcher.backends.blocking.connection import Connection, PoolKey
+from fetcher.backends.blocking.connection_pool import IdleConnections
+from fetcher.backends.blocking.dns import DnsCache, Lookup
+from fetcher.backends.blocking.errors import FORESEEN, NoThread, Peer, exchange_error
+from fetcher.backends.blocking.exchange import BlockingExchange
+from fetcher.backends.blocking.threads import LoopCalls, ThreadPool
+from fetcher.backends.proxy_url import HttpProxy, SocksProxy, parsed_proxy
+from fetcher.backends.tls import tls_context
 from fetcher.model import Request, Response
-from fetcher.policy.wire import RequestWriter
-from fetcher.ports import BodyWriter, Traits
+from fetcher.policy.http import IDEMPOTENT
+from fetcher.policy.http1_writer import RequestWriter
+from fetcher.ports import BodyWriter, ConnectionOptions, Traits
 
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 _LEAST_CONNECTIONS: Final = 32  # so that one thread, too, meets the connections of several hosts again
 _HEARTBEAT_S: Final = 1.0
 _NUDGE_S: Final = 0.1
 
 
 class _Parts(NamedTuple):
-    """What belongs to one event loop."""
+    """The parts of the backend that belong to one event loop."""
 
-    mailbox: Mailbox
-    crew: Crew[Hop]
-    idle: IdleConnections
-    names: Names
+    loop_calls: LoopCalls
+    threads: ThreadPool[BlockingExchange]
+    pool: IdleConnections
+    dns: DnsCache
 
 
 class ThreadsBackend:
     """The `Backend` port on urllib3 and threads, for one event loop at a time.
 
     There are as many threads as exchanges at once, and no more than `concurrency`; further exchanges wait,
-    which counts as nobody's silence. `resolve` gives addresses for (host, port) without asking DNS;
-    `lookup` replaces DNS. `ca_file` replaces the system's trust store, `client_cert` is a PEM file with
-    certificate and key.
+    which counts as nobody's silence. `lookup` replaces DNS.
     """
 
-    def __init__(
-        self,
-        *,
-        concurrency: int = 64,
-        connect_timeout_s: float | None = 10.0,
-        user_agent: str = "fetcher",
-        family: int | None = None,
-        resolve: Mapping[tuple[str, int], str] | None = None,
-        ca_file: str | None = None,
-        client_cert: str | None = None,
-        insecure: bool = False,
-        keepalive_s: float = 15.0,
-        lookup: Lookup | None = None,
-    ) -> None:
-        self.traits = Traits(name="threads", most_exchanges=concurrency)
-        self._most = concurrency
-        self._most_connections = max(concurrency, _LEAST_CONNECTIONS)
-        self._connect_timeout_s = connect_timeout_s
-        self._user_agent = user_agent
-        self._family = family
-        self._resolve = {(host.lower(), port): address for (host, port), address in (resolve or {}).items()}
-        self._ca_file = ca_file
-        self._client_cert = client_cert
-        self._is_insecure = insecure
-        self._keepalive_s = keepalive_s
+    def __init__(self, options: ConnectionOptions | None = None, *, lookup: Lookup | None = None) -> None:
+        self._options = options = options or ConnectionOptions()
+        self.traits = Traits(name="threads", most_exchanges=options.concurrency)
+        self._most = options.concurrency
+        self._most_connections = max(self._most, _LEAST_CONNECTIONS)
         self._lookup = lookup
         self._tls: ssl.SSLContext | None = None
-        self._proxies: dict[str, Proxy] = {}
         self._writer = RequestWriter()
         self._busy = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -88,16 +69,16 @@ class ThreadsBackend:
     async def exchange(self, request: Request, body: BodyWriter) -> Response:
         """Send one request and stream the reply's wire bytes into `body`; see `ports.Backend`.
 
-        An idempotent request whose reused connection ended before any byte of an answer is sent once more
-        (RFC 9112 §9.3.1); `Response.resent` counts that.
+        An idempotent request whose reused connection ended before any byte of an answer is sent once more, on
+        a new one (RFC 9112 §9.3.1); `Response.resent` counts that. Any other has a connection of its own.
 
         Cancelling shuts the connection down and waits for the thread to see it.
         """
         parts = self._parts or self._opened()
-        proxy = None if request.proxy is None else self._proxy(request.proxy)
+        proxy = None if request.proxy is None else parsed_proxy(request.proxy)
         target = request.target
         is_vetted = proxy is None and not request.allow_private
-        key = Key(target.scheme, target.name, target.port, proxy, is_vetted)
+        key = PoolKey(target.scheme, target.hostname, target.port, proxy, is_vetted)
         if self._busy < self._most:
             self._busy += 1
         else:
@@ -107,39 +88,45 @@ class ThreadsBackend:
         finally:
             self._release()
 
+    def limit_connections(self, most: int) -> None:
+        """Have no more than `most` connections from now on, closing idle ones."""
+        self._most_connections = most
+        if self._parts is not None:
+            self._parts.pool.trim(most - self._busy)
+
     async def aclose(self) -> None:
         """Close every connection and end every thread. No exchange may be under way."""
         parts, self._parts = self._parts, None
         if parts is not None:
-            parts.idle.close()
-            parts.crew.close()
-            await parts.names.aclose()
+            parts.pool.close()
+            parts.threads.close()
+            await parts.dns.aclose()
 
-    async def _sent(self, parts: _Parts, request: Request, key: Key, body: BodyWriter) -> Response:
+    async def _sent(self, parts: _Parts, request: Request, key: PoolKey, body: BodyWriter) -> Response:
         """Send the request, once more if the connection it went out on had ended before."""
         resent = 0
+        is_repeatable = request.method in IDEMPOTENT
         while True:
-            phase: Phase = "connect"
             try:
                 wire = self._written(request, key)
-                connection = parts.idle.take(key)
+                ends_connection = self._writer.ends_connection or not is_repeatable
+                connection = parts.pool.take(key) if is_repeatable and not resent else None
                 if connection is None:
-                    body.enter("connect")
-                    connection = await self._new_connection(parts, key)
+                    body.set_phase("connect")
+                    connection = await self._new_connection(parts, request, key, body)
                 else:
-                    body.enter("header")
-                    phase = "header"
-            except (OSError, ValueError) as cause:
-                raise translated(cause, Place(request.url, key, phase)) from cause
-            hop = Hop(request, wire, connection, body, parts.mailbox)
+                    body.set_phase("header")
+            except ValueError as cause:
+                raise exchange_error(cause, Peer(request, key.hostname, "connect")) from cause
+            hop = BlockingExchange(request, wire, connection, body, parts.loop_calls)
             try:
                 response = await self._attended(parts, hop, body)
             finally:
-                if hop.keeps and not connection.is_aborted:
+                if hop.keeps and not ends_connection and not connection.is_aborted:
                     connection.is_reused = True
-                    parts.idle.put(connection)
+                    parts.pool.put(connection)
                 elif hop.error is not None or connection.is_aborted:
-                    connection.drop()
+                    connection.reset()
                 else:
                     connection.close()
             error = hop.error
@@ -147,24 +134,25 @@ class ThreadsBackend:
                 assert response is not None
                 response.resent = resent
                 return response
-            if not resent and request.method in _IDEMPOTENT and hop.was_idle_too_long(error):
+            if not resent and is_repeatable and hop.was_idle_too_long(error):
                 resent = 1
                 continue
             if not isinstance(error, FORESEEN):
                 raise error
-            raise translated(error, Place(request.url, key, hop.phase, hop.is_answered)) from error
+            place = Peer(request, key.hostname, hop.phase, hop.is_answered, connection.is_at_proxy)
+            raise exchange_error(error, place) from error
 
-    async def _attended(self, parts: _Parts, hop: Hop, body: BodyWriter) -> Response | None:
+    async def _attended(self, parts: _Parts, hop: BlockingExchange, body: BodyWriter) -> Response | None:
         """Take what the thread tells until it has left; then `hop.error` says how that ended."""
         try:
-            parts.crew.give(hop, self._busy)
+            parts.threads.submit(hop, self._busy)
         except RuntimeError as cause:
-            raise translated(NoThread(), Place(hop.request.url, hop.connection.key, "connect")) from cause
+            raise exchange_error(NoThread(), Peer(hop.request, "", "connect")) from cause
         response: Response | None = None
         is_wanted = False
         try:
             while True:
-                arrival = await hop.arrival()
+                arrival = await hop.next_chunk()
                 if arrival.response is not None:
                     response = arrival.response
                     is_wanted = body.begin(response)
@@ -172,7 +160,7 @@ class ThreadsBackend:
                     await body.drain()
                 if arrival.is_last:
                     return response
-                hop.give_leave(is_wanted=is_wanted)
+                hop.resume(is_wanted=is_wanted)
         except (Exception, asyncio.CancelledError):
             await _has_left(hop)
             raise
@@ -180,20 +168,39 @@ class ThreadsBackend:
             hop.abort()
             raise
 
-    async def _new_connection(self, parts: _Parts, key: Key) -> Connection:
-        """One to be made, to addresses that are judged now. Raises `gaierror` and `Refused`."""
-        proxy = key.proxy
-        name, port = (key.name, key.port) if proxy is None else (proxy.name, proxy.port)
-        addresses = await parts.names.addresses(name, port, is_vetted=key.is_vetted)
-        parts.idle.trim(self._most_connections - self._busy)
-        needs_tls = key.scheme == "https" or (proxy is not None and proxy.is_tls)
+    async def _new_connection(
+        self, parts: _Parts, request: Request, key: PoolKey, body: BodyWriter
+    ) -> Connection:
+        """Prepare a connection to addresses that are judged now."""
+        started = time.monotonic()
+        proxy, behind = key.proxy, key.hostname
+        if isinstance(proxy, SocksProxy) and not proxy.finds_names:
+            found = await self._addresses(parts, request, key, behind, key.port)
+            fit = [address for address in found if proxy.version == 5 or ":" not in address]
+            if not fit:
+                raise texts.name_failed(request, behind, texts.OtherFamily(4))
+            behind = fit[0]
+        name, port = (key.hostname, key.port) if proxy is None else (proxy.hostname, proxy.port)
+        addresses = await self._addresses(parts, request, key, name, port)
+        body.connected(time.monotonic() - started, 0.0)
+        parts.pool.trim(self._most_connections - self._busy)
+        needs_tls = key.scheme == "https" or (isinstance(proxy, HttpProxy) and proxy.is_tls)
         tls = self._tls_context() if needs_tls else None
-        return Connection(key, addresses, tls, self._connect_timeout_s, self._user_agent)
+        return Connection(key, addresses, tls, self._options, behind)
 
-    def _written(self, request: Request, key: Key) -> bytes:
-        if key.proxy is None or key.scheme == "https":
-            return self._writer.write(request)
-        return self._writer.write(request, relayed_for=key.proxy.authorization)
+    async def _addresses(
+        self, parts: _Parts, request: Request, key: PoolKey, name: str, port: int
+    ) -> list[str]:
+        """Find the addresses of `name`. Raises `Refused`, and `NameNotResolved`."""
+        try:
+            return await parts.dns.addresses(name, port, is_vetted=key.is_vetted)
+        except OSError as cause:
+            raise exchange_error(cause, Peer(request, name, "connect")) from cause
+
+    def _written(self, request: Request, key: PoolKey) -> bytes:
+        if isinstance(key.proxy, HttpProxy) and key.scheme == "http":
+            return self._writer.write(request, relayed_for=key.proxy.authorization)
+        return self._writer.write(request)
 
     async def _place(self, body: BodyWriter) -> None:
         """Wait for a thread. That is not connecting, so its time is not to count as that."""
@@ -204,7 +211,7 @@ class ThreadsBackend:
                 await asyncio.wait({place}, timeout=_HEARTBEAT_S)
                 if place.done():
                     return
-                body.enter("connect")
+                body.set_phase("connect")
         except BaseException:
             if place.done():
                 self._release()
@@ -212,7 +219,7 @@ class ThreadsBackend:
             raise
 
     def _release(self) -> None:
-        """A thread is free: for whoever waits longest, if anybody does."""
+        """Give a free thread to the exchange that has waited longest, if one waits."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
@@ -221,48 +228,33 @@ class ThreadsBackend:
         self._busy -= 1
 
     def _opened(self) -> _Parts:
-        """What belongs to the running loop."""
-        crew = Crew(self._most, f"fetcher-{self.traits.name}", Hop.perform)
+        """Make the parts for the running loop."""
+        crew = ThreadPool(self._most, f"fetcher-{self.traits.name}", BlockingExchange.perform)
         self._parts = _Parts(
-            mailbox=Mailbox(asyncio.get_running_loop()),
-            crew=crew,
-            idle=IdleConnections(self._most_connections, self._keepalive_s),
-            names=Names(self._resolve, self._family, self._lookup),
+            loop_calls=LoopCalls(asyncio.get_running_loop()),
+            threads=crew,
+            pool=IdleConnections(self._most_connections, self._options.keepalive_s),
+            dns=DnsCache(self._options, self._lookup),
         )
         return self._parts
 
     def _tls_context(self) -> ssl.SSLContext:
-        """The context of TLS connections, made when the first is needed."""
+        """Give the context of TLS connections, made when the first is needed."""
         if self._tls is None:
-            try:
-                context = ssl.create_default_context(cafile=self._ca_file)
-                if self._client_cert:
-                    context.load_cert_chain(self._client_cert)
-            except OSError as cause:  # SSLError too
-                files = " or ".join(name for name in (self._ca_file, self._client_cert) if name)
-                raise ConfigError(f"cannot use {files}: {cause.strerror or cause}") from cause
-            if self._is_insecure:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            self._tls = context
+            self._tls = tls_context(self._options)
         return self._tls
-
-    def _proxy(self, text: str) -> Proxy:
-        proxy = self._proxies.get(text)
-        if proxy is None:
-            proxy = self._proxies[text] = parsed_proxy(text)
-        return proxy
 
 
 class SyncBackend(ThreadsBackend):
     """The same client on one dedicated thread, one exchange at a time."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(concurrency=1, **options)
+    def __init__(self, options: ConnectionOptions | None = None, *, lookup: Lookup | None = None) -> None:
+        options = msgspec.structs.replace(options or ConnectionOptions(), concurrency=1)
+        super().__init__(options, lookup=lookup)
         self.traits = Traits(name="sync", most_exchanges=1)
 
 
-async def _has_left(hop: Hop) -> None:
+async def _has_left(hop: BlockingExchange) -> None:
     """Make the thread leave, and wait until it has, however often we are told to stop waiting.
 
     Raises `CancelledError` at the end if we were.

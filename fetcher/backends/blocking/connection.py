@@ -3,12 +3,11 @@
 Invariants: no name is looked up here, a connection goes to the addresses that it was given; `abort` makes
 whatever call the thread is blocked in return, because there is no moment at which a socket is in use and
 not known to it. What is reached through which proxy, and whether private addresses were allowed, is the
-`Key`, and connections are shared only between requests of one key.
+`PoolKey`, and connections are shared only between requests of one key.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import select
@@ -19,10 +18,13 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.util import Url, parse_url
+from urllib3.util import parse_url
+
+from fetcher.backends.proxy_url import HttpProxy, SocksProxy
+from fetcher.backends.socks import open_through_blocking
+from fetcher.ports import ConnectionOptions
 
 _AT_ONCE: Final = struct.pack("ii", 1, 0)  # to linger for no time: RST instead of FIN
 _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
@@ -35,56 +37,31 @@ class Aborted(Exception):
     """The loop does not want this exchange any more."""
 
 
-class Proxy(NamedTuple):
-    """A proxy without its userinfo, and the header that userinfo becomes (or nothing)."""
-
-    url: Url
-    name: str
-    port: int
-    authorization: str
-
-    @property
-    def is_tls(self) -> bool:
-        return self.url.scheme == "https"
-
-
-class Key(NamedTuple):
-    """What a connection is good for."""
+class PoolKey(NamedTuple):
+    """The key of the pool: requests of one key may share a connection."""
 
     scheme: str
-    name: str
+    hostname: str
     port: int
-    proxy: Proxy | None
+    proxy: HttpProxy | SocksProxy | None
     is_vetted: bool
-
-
-def parsed_proxy(text: str) -> Proxy:
-    """Take a proxy's URL apart."""
-    url = parse_url(text)
-    authorization = ""
-    if url.auth is not None:
-        user, _, password = url.auth.partition(":")
-        pair = f"{unquote(user)}:{unquote(password)}"
-        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-    bare = Url(scheme=url.scheme, host=url.host, port=url.port)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    return Proxy(bare, (url.host or "").strip("[]"), port, authorization)
 
 
 class Connection:
     """One connection, from before it is made until `close`.
 
     `connect` is the exchange's thread's; `abort` may come from the loop's at any moment; `close` only while
-    no thread is busy with it. `is_reused` is true from its second exchange on.
+    no thread is busy with it. `is_reused` is true from its second exchange on. `addresses` are those of whom
+    it is made to, the proxy if there is one; `behind` is the target as a SOCKS proxy is to be told of it.
     """
 
     def __init__(
         self,
-        key: Key,
+        key: PoolKey,
         addresses: Sequence[str],
         tls: ssl.SSLContext | None,
-        timeout_s: float | None,
-        agent: str,
+        options: ConnectionOptions,
+        behind: str,
     ) -> None:
         self.key = key
         self.is_reused = False
@@ -92,21 +69,25 @@ class Connection:
         self.is_watched = False
         self.is_aborted = False
         self.sock: Any = None  # what to talk on, once connected: plain, TLS, or TLS within TLS
+        self.tls_s = 0.0  # what TLS and a tunnel to it took
+        self._reached_at = 0.0
         self._addresses = addresses
-        self._timeout_s = timeout_s
+        self._behind = behind
+        self._timeout_s = options.connect_timeout_s
+        self.is_through = False  # behind the proxy, where there is a tunnel
         self._reachable: socket.socket | None = None  # what `abort` shuts down
         self._lock = threading.Lock()  # `abort` against the end of `_reachable`
-        self._inner = self._made(key, tls, timeout_s, agent)
+        self._inner = self._made(key, tls, options.user_agent)
         self._is_tls = isinstance(self._inner, _Secure)
 
-    def _made(
-        self, key: Key, tls: ssl.SSLContext | None, timeout_s: float | None, agent: str
-    ) -> _Plain | _Secure:
+    def _made(self, key: PoolKey, tls: ssl.SSLContext | None, agent: str) -> _Plain | _Secure:
         proxy = key.proxy
-        name, port = (key.name, key.port) if proxy is None else (proxy.name, proxy.port)
-        options: dict[str, Any] = {"timeout": timeout_s, "socket_options": _OPTIONS}
+        options: dict[str, Any] = {"timeout": self._timeout_s, "socket_options": _OPTIONS}
+        if isinstance(proxy, SocksProxy):  # for all that follows, the target itself
+            proxy = None
+        name, port = (key.hostname, key.port) if proxy is None else (proxy.hostname, proxy.port)
         if proxy is not None:
-            options["proxy"] = proxy.url
+            options["proxy"] = parse_url(proxy.url)
         if key.scheme == "http" and (proxy is None or not proxy.is_tls):
             return _Plain(self, name, port, options)
         options["ssl_context"] = tls
@@ -119,7 +100,7 @@ class Connection:
             fields = {"User-Agent": agent}
             if proxy.authorization:
                 fields["Proxy-Authorization"] = proxy.authorization
-            inner.set_tunnel(key.name, key.port, headers=fields, scheme=proxy.url.scheme or "http")
+            inner.set_tunnel(key.hostname, key.port, headers=fields, scheme=proxy.scheme)
         return inner
 
     def connect(self) -> None:
@@ -134,6 +115,8 @@ class Connection:
                 sock: Any = inner.sock
                 self._reachable = sock if sock is None else getattr(sock, "socket", sock)
         self.sock = inner.sock
+        if self._is_tls:
+            self.tls_s = time.monotonic() - self._reached_at
         self.check()
         if not self._is_tls:
             # The system's own timeouts need no call before each read and write to wait for it.
@@ -149,7 +132,7 @@ class Connection:
             self.sock.settimeout(None)
 
     def receive_within(self, most: int, seconds: float) -> bytes:
-        """Like `sock.recv`, but raises `TimeoutError` if nothing comes soon."""
+        """Receive as `sock.recv` does, but raise `TimeoutError` if nothing comes soon."""
         sock = self.sock
         if self._is_tls:
             sock.settimeout(seconds)
@@ -178,7 +161,7 @@ class Connection:
                     socket.socket.shutdown(self._reachable, socket.SHUT_RDWR)
 
     def is_quiet(self) -> bool:
-        """Whether an idle connection is still there, and nothing has come on it."""
+        """Tell whether an idle connection is still open, and nothing has come on it."""
         return self._inner.is_connected
 
     def fileno(self) -> int:
@@ -188,7 +171,7 @@ class Connection:
         """Close it. It is of no use any more."""
         self._inner.close()
 
-    def drop(self) -> None:
+    def reset(self) -> None:
         """Close it in the middle of an answer, with RST.
 
         A peer whose window is full would not see a FIN before its next probe, and keep what it has to send.
@@ -197,10 +180,33 @@ class Connection:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self._inner.close()
 
-    def reach(self) -> socket.socket:
-        """A socket connected to the first address that will have us; each is given its share of the time."""
+    @property
+    def relays(self) -> bool:
+        """True if an HTTP proxy reads the requests, and may answer them itself."""
+        return self.key.scheme == "http" and isinstance(self.key.proxy, HttpProxy)
+
+    @property
+    def is_at_proxy(self) -> bool:
+        """True while only the proxy was reached, and not what is behind it."""
+        return self.key.proxy is not None and not self.is_through
+
+    def open_socket(self) -> socket.socket:
+        """Connect a socket to the first address that will have us; each is given its share of the time."""
+        proxy = self.key.proxy
+        if not isinstance(proxy, SocksProxy):
+            return self._reached(self._inner.port)
+        sock = self._reached(proxy.port)
+        try:
+            open_through_blocking(sock, proxy, self._behind, self.key.port)
+        except BaseException:
+            self._forget(sock)
+            self.check()
+            raise
+        self.is_through = True
+        return sock
+
+    def _reached(self, port: int) -> socket.socket:
         deadline = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-        port = self._inner.port
         for left in range(len(self._addresses), 0, -1):
             address = self._addresses[-left]
             share_s = None if deadline is None else max(0.001, (deadline - time.monotonic()) / left)
@@ -212,6 +218,7 @@ class Connection:
                 sock.settimeout(share_s)
                 sock.connect((address, port))
                 self.check()
+                self._reached_at = time.monotonic()
                 sock.settimeout(self._timeout_s)
             except OSError:
                 self._forget(sock)
@@ -246,7 +253,7 @@ class _Plain(HTTPConnection):
         self._owner = owner
 
     def _new_conn(self) -> socket.socket:
-        return self._owner.reach()
+        return self._owner.open_socket()
 
 
 class _Secure(HTTPSConnection):
@@ -255,4 +262,8 @@ class _Secure(HTTPSConnection):
         self._owner = owner
 
     def _new_conn(self) -> socket.socket:
-        return self._owner.reach()
+        return self._owner.open_socket()
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        self._owner.is_through = True

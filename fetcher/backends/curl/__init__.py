@@ -1,8 +1,8 @@
 """The `curl` backend: HTTP/1.1, HTTP/2 and HTTP/3 on libcurl's multi interface, through pycurl.
 
 `backend` performs an exchange, `transfer` is one easy handle and its callbacks, `multi` drives libcurl
-from the event loop, `head` reads an answer's header, `failures` says what libcurl's codes mean. Redirects,
-cookies, decoding, credentials and the environment's proxies are the engine's, and are off in libcurl.
+from the event loop, `errors` translates libcurl's codes. Redirects, cookies, decoding,
+credentials and the environment's proxies are the engine's, and are off in libcurl.
 """
 
 from fetcher.errors import ConfigError

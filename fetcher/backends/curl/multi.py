@@ -30,8 +30,8 @@ _OUT: Final = pycurl.CSELECT_OUT
 _MOST_EVENTS: Final = 256  # between two turns of the loop
 
 
-class Tenant(Protocol):
-    """What `Multi` has to know of a transfer."""
+class TransferPort(Protocol):
+    """A transfer as `Multi` sees it."""
 
     easy: Any
     is_paused: bool
@@ -46,7 +46,7 @@ class Multi:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._multi = pycurl.CurlMulti()
-        self._tenants: dict[Any, Tenant] = {}
+        self._tenants: dict[Any, TransferPort] = {}
         self._is_woken = False
         self._deadline: float | None = None  # libcurl's, of the loop's clock
         self._timer: asyncio.TimerHandle | None = None
@@ -56,12 +56,16 @@ class Multi:
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self.act: Callable[[int, int], object] = self._multi.socket_action
 
-    def add(self, tenant: Tenant) -> None:
+    def limit(self, most: int) -> None:
+        """Keep no more than `most` connections: beyond, an idle one is closed as an exchange ends."""
+        self._multi.setopt(pycurl.M_MAXCONNECTS, most)
+
+    def add(self, tenant: TransferPort) -> None:
         """Start a transfer; it begins with the loop's next turn, together with others."""
         self._tenants[tenant.easy] = tenant
         self._multi.add_handle(tenant.easy)
 
-    def remove(self, tenant: Tenant) -> None:
+    def remove(self, tenant: TransferPort) -> None:
         """Take a transfer out, if it is in; under way, its connection or stream is closed."""
         if self._tenants.pop(tenant.easy, None) is not None:
             self._multi.remove_handle(tenant.easy)
@@ -92,7 +96,7 @@ class Multi:
                 tenant.end(code, text)
 
     def is_paused_at(self, descriptor: int) -> bool:
-        """Whether a paused transfer owns this socket."""
+        """Tell whether a paused transfer owns this socket."""
         return any(
             tenant.is_paused and tenant.easy.getinfo(pycurl.ACTIVESOCKET) == descriptor
             for tenant in self._tenants.values()
@@ -139,7 +143,7 @@ class Multi:
 
 
 class LoopSockets:
-    """Each socket watched by the loop itself: where there is no epoll."""
+    """The sockets of a multi handle, each watched by the loop itself: where there is no epoll."""
 
     def __init__(self, multi: Multi) -> None:
         self._multi = multi
@@ -148,7 +152,7 @@ class LoopSockets:
         self._is_closed = False
 
     def on_change(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
-        """What libcurl waits for at a socket has changed."""
+        """Note what libcurl waits for at a socket from now on."""
         if self._is_closed:
             return
         before = self._wanted.pop(descriptor, 0)
@@ -192,7 +196,7 @@ if hasattr(select, "epoll"):
     }
 
     class EpollSockets:
-        """All sockets of a multi handle in one epoll object."""
+        """The sockets of a multi handle, all in one epoll object."""
 
         def __init__(self, multi: Multi) -> None:
             self._multi = multi
@@ -203,7 +207,7 @@ if hasattr(select, "epoll"):
             self._loop.add_reader(self._epoll.fileno(), self._on_ready)
 
         def on_change(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
-            """What libcurl waits for at a socket has changed."""
+            """Note what libcurl waits for at a socket from now on."""
             if what == pycurl.POLL_REMOVE:
                 self._wanted[descriptor] = 0
                 return
@@ -260,7 +264,7 @@ else:  # pragma: no cover
 
 
 def _is_over(descriptor: int, *, is_plain: bool) -> bool:
-    """Whether there is something to read at an idle connection: its end, or what nobody asked for.
+    """Tell whether an idle connection has something to read: its end, or what nobody asked for.
 
     Then the connection is ended here, and libcurl finds it dead. But what came on a TLS connection may be a
     ticket or a frame of HTTP/2, which libcurl deals with in its time.

@@ -1,7 +1,6 @@
-"""The laboratory of concurrency models: one job on every model that can do it, side by side.
+"""Comparison of concurrency models: one workload on every model that can do it, side by side.
 
-`figures` is the data, `catalogue` the workloads and their models, `conduct` runs each in a child process
-of its own (`child`, and for HTTP a `server`), `rows` makes medians of what they measured, and
-`conclusions` says what the figures mean. `workloads/` is what runs in the children: most are `scripts`
-played by the drivers of `models`.
+`workloads` is the table of workloads, and their code; `runner` runs each model in a child process
+(`child_runner`, for HTTP a `latency_server`) and makes medians of its rounds, `verdicts` and `url_verdicts`
+make sentences, `pictures` draw. In the children, `drivers` run `steps`, `meter` and `tracing` watch.
 """

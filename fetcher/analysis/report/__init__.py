@@ -1,0 +1,1 @@
+"""Reports of run directories: figures counted in one pass, and the page that shows them."""

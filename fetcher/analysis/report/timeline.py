@@ -1,0 +1,92 @@
+"""The course of a run in time: what ended when, in bounded memory, whatever its length.
+
+Invariant: there are at most `_MOST_CELLS` cells; when there would be more, each becomes twice as long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+
+from fetcher.model import FINAL_STATES
+
+_MOST_CELLS = 2048
+_MOST_COLUMNS = 150
+_SHORTEST_S = 1 / 16
+_LEAST_PAUSE_S = 60.0
+STATES = tuple(FINAL_STATES)
+
+
+class TimelineColumn(msgspec.Struct, kw_only=True):
+    """Counts of what ended in `seconds` from `at` (epoch seconds, UTC); a pause before if `is_resumed`."""
+
+    at: float
+    seconds: float
+    done: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    refused: int = 0
+    wire_bytes: int = 0
+    is_resumed: bool = False
+
+
+class ReportTimeline:
+    """Counter of ends by time."""
+
+    def __init__(self) -> None:
+        self._width = _SHORTEST_S
+        self._cells: dict[int, list[int]] = {}
+
+    def add(self, at: float, state: str, wire_bytes: int) -> None:
+        """Count a URL that ended at `at`, UTC epoch seconds."""
+        key = int(at // self._width)
+        cell = self._cells.get(key)
+        if cell is None:
+            while len(self._cells) >= _MOST_CELLS:
+                self._widen()
+            key = int(at // self._width)
+            cell = self._cells.setdefault(key, [0] * (len(STATES) + 1))
+        cell[STATES.index(state)] += 1
+        cell[-1] += wire_bytes
+
+    def _widen(self) -> None:
+        wider: dict[int, list[int]] = {}
+        for key, cell in self._cells.items():
+            there = wider.get(key // 2)
+            wider[key // 2] = cell if there is None else [a + b for a, b in zip(there, cell, strict=True)]
+        self._width *= 2
+        self._cells = wider
+
+    def columns(self) -> list[TimelineColumn]:
+        """Return the course in equal columns; pauses between runs are left out."""
+        stretches = list(self._stretches())
+        cells = sum(last - first + 1 for first, last in stretches)
+        step = max(math.ceil(cells / _MOST_COLUMNS), 1)
+        columns = []
+        for number, (first, last) in enumerate(stretches):
+            for start in range(first, last + 1, step):
+                column = TimelineColumn(at=start * self._width, seconds=step * self._width)
+                column.is_resumed = number > 0 and start == first
+                for key in range(start, min(start + step, last + 1)):
+                    if (cell := self._cells.get(key)) is not None:
+                        for state, count in zip(STATES, cell, strict=False):
+                            setattr(column, state, getattr(column, state) + count)
+                        column.wire_bytes += cell[-1]
+                columns.append(column)
+        return columns
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and last cell between pauses: a minute or more, room for a tenth of all."""
+        keys = sorted(self._cells)
+        if not keys:
+            return
+        pause = max(_LEAST_PAUSE_S / self._width, len(keys) / 10)
+        first = last = keys[0]
+        for key in keys[1:]:
+            if key - last > pause:
+                yield first, last
+                first = key
+            last = key
+        yield first, last

@@ -1,0 +1,1 @@
+"""Links of pages: HTML, CSS, feeds, sitemaps and header fields."""

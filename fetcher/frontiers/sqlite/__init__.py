@@ -1,0 +1,1 @@
+"""The durable frontier: states, names and the journal, in one SQLite file."""

@@ -1,0 +1,1 @@
+"""Runs that are divided over several run directories by their hosts."""

@@ -1,0 +1,190 @@
+"""The program as a fork of a process that has imported it: a process of its own, but for its imports.
+
+An interpreter's start is most of a small run, and the tests make thousands. What runs is the program's `main`
+with its own arguments, streams, environment, folder, signals and exit. The process that is forked has no
+thread, and is asked over a socket; a helper of each run waits for it and tells how it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+MOST_INPUT = 60_000  # bytes that a pipe takes at once
+_NOT_AT_START = ("PYTHON", "LC_", "LANGUAGE", "TZ")  # what an interpreter reads when it starts
+_LEFT_OUT = ("fetcher.lab", "fetcher.__main__", "fetcher.parsers.__main__", "fetcher.observers.live")
+
+
+def can_run(environment: Mapping[str, str], stdin: bytes) -> bool:
+    """Tell whether a fork is what a fresh process would be."""
+    is_ordinary = environment.get("LANG") == "C.UTF-8"
+    return (
+        is_ordinary
+        and len(stdin) <= MOST_INPUT
+        and not any(key.startswith(_NOT_AT_START) for key in environment)
+    )
+
+
+def run(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes, limit_s: float
+) -> tuple[int, bytes, bytes]:
+    """Run to the end. Returns the code as `subprocess` has it, and both streams.
+
+    Raises `subprocess.TimeoutExpired`; the run is dead then.
+    """
+    source, sink = os.pipe()
+    os.write(sink, stdin)
+    os.close(sink)
+    out, out_end = os.pipe()
+    err, err_end = os.pipe()
+    said, said_end = socket.socketpair()
+    message = {"arguments": [*arguments], "folder": str(folder), "environment": dict(environment)}
+    with said:
+        try:
+            packed = json.dumps(message).encode()
+            socket.send_fds(_server(), [packed], [source, out_end, err_end, said_end.fileno()])
+        finally:
+            for descriptor in (source, out_end, err_end):
+                os.close(descriptor)
+            said_end.close()
+        streams = {out: b"", err: b""}
+        pid = 0
+        until = time.monotonic() + limit_s
+        waited = [out, err]
+        try:
+            while waited:
+                ready, _, _ = select.select(waited, [], [], max(0.0, until - time.monotonic()))
+                if not ready:
+                    _give_up(arguments, limit_s)
+                for descriptor in ready:
+                    data = os.read(descriptor, 1 << 20)
+                    streams[descriptor] += data
+                    if not data:
+                        waited.remove(descriptor)
+            said.settimeout(max(0.01, until - time.monotonic()))
+            with said.makefile("r") as lines:
+                pid, code = int(lines.readline()), int(lines.readline())
+        except BaseException:
+            said.settimeout(5)
+            with contextlib.suppress(OSError, ValueError):
+                pid = pid or int(said.recv(20).split(b"\n")[0])
+                os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            os.close(out)
+            os.close(err)
+    return code, streams[out], streams[err]
+
+
+def _give_up(arguments: Sequence[str], limit_s: float) -> NoReturn:
+    raise subprocess.TimeoutExpired(["fetcher", *arguments], limit_s)
+
+
+_started: list[socket.socket] = []
+
+
+def _server() -> socket.socket:
+    """Return the socket of the process that is forked, which is started the first time."""
+    if not _started:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "support.warm_program", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,  # pipes, as every run has: the objects for the streams are made at the start
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        process.communicate(
+            timeout=60
+        )  # it has forked: what is left is no child of ours, and ends with the socket
+        _started.append(ours)
+    return _started[0]
+
+
+def _serve(control: socket.socket) -> dict[str, Any] | None:
+    """Fork for each message. Returns the message in the fork; None at the end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # helpers are not waited for
+    while True:
+        packed, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 4)
+        if not packed:
+            return None
+        if not os.fork():
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    *streams, said = descriptors
+    pid = os.fork()
+    if pid:
+        for descriptor in streams:
+            os.close(descriptor)
+        with contextlib.suppress(OSError):  # nobody waits any more
+            os.write(said, b"%d\n" % pid)
+            _, status = os.waitpid(pid, 0)
+            os.write(said, b"%d\n" % os.waitstatus_to_exitcode(status))
+        os._exit(0)
+    for number, descriptor in enumerate(streams):
+        os.dup2(descriptor, number)
+    os.closerange(3, 256)
+    message: dict[str, Any] = json.loads(packed)
+    return message
+
+
+def import_program() -> None:
+    """Import all of the program that runs may need."""
+    import gc
+    import importlib
+    import pkgutil
+
+    import fetcher
+
+    for module in pkgutil.walk_packages(fetcher.__path__, "fetcher."):
+        if not module.name.startswith(_LEFT_OUT):
+            importlib.import_module(module.name)
+    for name in ("encodings.idna", "stringprep", "filelock", "sqlite3", "netrc"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)
+    for number in range(3):  # the pipes stay pipes, and nobody waits for their end
+        source, sink = os.pipe()
+        os.dup2(sink if number else source, number)
+        os.close(source)
+        os.close(sink)
+    import_program()
+    control = socket.socket(fileno=int(sys.argv[1]))
+    given = _serve(control)
+    if given is not None:
+        control.detach()
+        os.chdir(given["folder"])
+        os.environ.clear()
+        os.environ.update(given["environment"])
+        paths = {os.getcwd(), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])}
+        sys.path[:] = [given["folder"], *(path for path in sys.path if path not in paths)]
+        sys.argv = ["fetcher", *given["arguments"]]
+        from fetcher.__main__ import main
+
+        main()
