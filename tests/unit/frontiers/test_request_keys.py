@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from support.frontiers import Place, claim_all, ended, job, jobs, urls_of
 from fetcher.errors import StorageError
 from fetcher.frontiers.soundness import damage_of
 from fetcher.frontiers.sqlite import request_keys
-from fetcher.frontiers.sqlite.request_keys import RequestKeys
+from fetcher.frontiers.sqlite.request_keys import KeyFilter, RequestKeys
 from fetcher.frontiers.sqlite.schema import SCHEMA, open_memory, open_state, read_state
 from fetcher.model import Counts
 
@@ -171,3 +172,14 @@ async def test_a_key_that_is_wrong_in_the_table_is_told_as_damage(tmp_path: Path
     assert damage_of(db) == "a URL is not found by its key"
     assert damage_of(db, quick=True) is None
     db.close()
+
+
+def test_a_filter_holds_every_key_it_took_and_few_others() -> None:
+    draw = random.Random(7)
+    of_slice = [draw.randrange(2**57) - 2**63 for _ in range(40_000)]
+    taken, others = of_slice[:20_000], of_slice[20_000:]
+    older = KeyFilter(taken[:10_000])
+    assert older.take(taken[10_000:])
+    assert all(older.may_hold(key) for key in taken)
+    assert sum(older.may_hold(key) for key in others) < len(others) / 4
+    assert not older.take(others * 4)
