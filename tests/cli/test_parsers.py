@@ -439,7 +439,7 @@ def test_no_process_is_left_when_the_program_is_killed(
         "--parser-workers",
         "2",
     )
-    with program.start("get", "-i", "urls.txt", *how, *options) as run:
+    with program.start("get", "-i", "urls.txt", *how, *options, is_fresh=True) as run:
         assert eventually(lambda: len(lines_so_far(program.folder / "out")) >= 20), run.said()
         assert eventually(lambda: len(processes_of(program)) == (5 if options else 3))
         run.send(signal.SIGKILL)

@@ -50,16 +50,7 @@ def run(
     os.close(sink)
     out, out_end = os.pipe()
     err, err_end = os.pipe()
-    said, said_end = socket.socketpair()
-    message = {"arguments": [*arguments], "folder": str(folder), "environment": dict(environment)}
-    with said:
-        try:
-            packed = json.dumps(message).encode()
-            socket.send_fds(_server(), [packed], [source, out_end, err_end, said_end.fileno()])
-        finally:
-            for descriptor in (source, out_end, err_end):
-                os.close(descriptor)
-            said_end.close()
+    with _launch(arguments, folder, environment, (source, out_end, err_end)) as said:
         streams = {out: b"", err: b""}
         pid = 0
         until = time.monotonic() + limit_s
@@ -87,6 +78,92 @@ def run(
             os.close(out)
             os.close(err)
     return code, streams[out], streams[err]
+
+
+class Started:
+    """A run under way: of `subprocess.Popen`, what the tests use. `stdout` is a pipe, standard error a file."""
+
+    stdin = stderr = None
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stderr: int
+    ) -> None:
+        out, out_end = os.pipe()
+        streams = (os.open(os.devnull, os.O_RDONLY), out_end, os.dup(stderr))
+        self._arguments = arguments
+        self._said = _launch(arguments, folder, environment, streams)
+        self._told = b""
+        self.stdout = open(out, "rb")  # noqa: SIM115
+        self.returncode: int | None = None
+        while b"\n" not in self._told:
+            self._told += self._said.recv(1)
+        self.pid = int(self._told)
+        self._told = b""
+
+    def poll(self) -> int | None:
+        return self._ended_in(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._ended_in(timeout)
+        if code is None:
+            assert timeout is not None
+            _give_up(self._arguments, timeout)
+        return code
+
+    def communicate(self, timeout: float) -> tuple[bytes, None]:
+        until = time.monotonic() + timeout
+        read = b""
+        while not self.stdout.closed:
+            if not select.select([self.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+                _give_up(self._arguments, timeout)
+            data = self.stdout.read1()
+            if not data:
+                break
+            read += data
+        self.wait(max(0.01, until - time.monotonic()))
+        return read, None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _ended_in(self, seconds: float | None) -> int | None:
+        until = None if seconds is None else time.monotonic() + seconds
+        while self.returncode is None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not select.select([self._said], [], [], left)[0]:
+                return None
+            said = self._said.recv(100)
+            assert said, "the helper of the run is gone"
+            self._told += said
+            if self._told.endswith(b"\n"):
+                self.returncode = int(self._told)
+                self._said.close()
+        return self.returncode
+
+
+def _launch(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], streams: Sequence[int]
+) -> socket.socket:
+    """Have a run forked, whose three streams are closed here. Returns where its helper says its pid and its code."""
+    said, said_end = socket.socketpair()
+    message = {"arguments": [*arguments], "folder": str(folder), "environment": dict(environment)}
+    try:
+        socket.send_fds(_server(), [json.dumps(message).encode()], [*streams, said_end.fileno()])
+    except BaseException:
+        said.close()
+        raise
+    finally:
+        for descriptor in streams:
+            os.close(descriptor)
+        said_end.close()
+    return said
 
 
 def _give_up(arguments: Sequence[str], limit_s: float) -> NoReturn:
