@@ -530,8 +530,11 @@ def test_the_command_in_the_message_repeats_the_page_and_works_once_the_parser_d
     assert (mended.returncode, json.loads(mended.stdout)) == (0, "no price on\nthis page"), mended.stderr
 
 
-@pytest.mark.parametrize("title", ["bad", "bad, but another one"])
-@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=str)
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [((), "bad"), ((), "bad, but another one"), (("--processes", "2"), "bad, but another one")],
+    ids=str,
+)
 def test_retry_failed_parses_a_page_again_into_the_same_file(
     program: Program, serve: MakeSite, options: tuple[str, ...], title: str
 ) -> None:
