@@ -9,12 +9,15 @@ import asyncio
 
 from fetcher.engine.body import Body
 from fetcher.engine.body_split import BodySplit, SegmentFetch
+from fetcher.engine.descriptors import is_out_of_descriptors
 from fetcher.engine.engine_state import EngineState
 from fetcher.engine.exchange_timing import timing_of
+from fetcher.engine.failure_handler import FailureHandler
 from fetcher.engine.fetch_state import FetchState
 from fetcher.engine.piece_check import PieceCheck
+from fetcher.engine.redirect_handler import RedirectHandler
 from fetcher.engine.request_builder import RequestBuilder
-from fetcher.engine.response_handler import ResponseHandler, is_out_of_descriptors
+from fetcher.engine.response_handler import ResponseHandler
 from fetcher.engine.segment import SegmentFilled
 from fetcher.engine.splitter import Splitter
 from fetcher.engine.timeouts import ExchangeTimer
@@ -36,9 +39,11 @@ class FetchTask:
         self.timer = ExchangeTimer()
         self._state = state
         self._requests = RequestBuilder(state)
-        self._handler = ResponseHandler(state)
-        self._pieces = PieceCheck(state, self._handler)
-        self._splitter = Splitter(state, self._handler, self._pieces)
+        failures = FailureHandler(state)
+        self._redirects = RedirectHandler(state, failures)
+        self._responses = ResponseHandler(state, failures)
+        self._pieces = PieceCheck(state)
+        self._splitter = Splitter(state, self._responses, failures, self._pieces)
 
     async def run(self) -> None:
         """Fetch until there is nothing more to do."""
@@ -127,11 +132,11 @@ class FetchTask:
             self._abandon(fetch)
             return now
         if error is None and response is not None and response.status in REDIRECTS:
-            await self._handler.redirected(fetch, request, response, body, now)
+            await self._redirects.follow(fetch, request, response, body, now)
             return state.clock.now()
         if error is None and state.names_late:
-            await self._handler.name_file(fetch, response, body)
-        self._handler.handle(fetch, response, error, body, now, grew=grew)
+            await self._responses.name_file(fetch, response, body)
+        self._responses.handle(fetch, response, error, body, now, grew=grew)
         return now
 
     def _time(
@@ -230,7 +235,7 @@ class FetchTask:
         except asyncio.CancelledError:
             self._leave(fetch, body)
             raise
-        self._handler.set_part(fetch, after if after is not None or fetch.asks_rest else before)
+        self._state.set_part(fetch, after if after is not None or fetch.asks_rest else before)
         if after is None or after.held - furthest < LEAST_BYTES:
             return False
         fetch.furthest = after.held

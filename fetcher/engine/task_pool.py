@@ -22,12 +22,11 @@ from fetcher.engine.fetch_task import FetchTask
 from fetcher.engine.holdup_sampler import HoldupSampler
 from fetcher.engine.parse_stage import ParseStage
 from fetcher.engine.parts import keep_parts
-from fetcher.engine.response_handler import UNCONNECTED
 from fetcher.engine.run_config import RunConfig
 from fetcher.engine.run_context import RunContext
 from fetcher.engine.slots import UNSETTLED, Slots
 from fetcher.engine.timeouts import ExchangeTimer, watch_timeouts
-from fetcher.errors import FetcherError, StorageError
+from fetcher.errors import UNCONNECTED, FetcherError, StorageError
 from fetcher.events import LogMessage
 from fetcher.model import Holdup, Job, Outcome
 from fetcher.policy.resume import LEAST_BYTES
