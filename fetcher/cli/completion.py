@@ -1,12 +1,11 @@
 """`fetcher completion SHELL`: the script that makes a shell complete commands, options and their values.
 
-click answers what the script asks. Its own scripts complete no value behind `--option=`, and the one of zsh answers
-every other time at first, which is what the classes here are for; importing this module puts them in the place of
+click answers what the script asks. Its own scripts complete no value behind `--option=`, and the one of zsh
+answers only every other TAB at first: hence the classes here. To import this module puts them in the place of
 click's.
 """
 
 from __future__ import annotations
-
 
 import click
 from click.shell_completion import (

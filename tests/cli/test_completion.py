@@ -63,7 +63,7 @@ def prompt(request: pytest.FixtureRequest, program: Program, screen: Screen) -> 
         stdout=screen.secondary,
         stderr=screen.secondary,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(screen.secondary, termios.TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(screen.secondary, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (of Popen)
     ) as running:
         screen.type(SETUP[shell] + "\r")
         assert screen.shows("ready> ")

@@ -13,6 +13,7 @@ from support.program import Program, Running, eventually, write_list
 from support.screen import CANON, Screen
 from support.site import Site
 
+
 @pytest.fixture
 def screen() -> Iterator[Screen]:
     screen = Screen()

@@ -12,7 +12,6 @@ from collections.abc import Generator
 
 import pytest
 
-
 # Each is a marker of its name (pyproject.toml), and `.ci/run` installs it.
 PROGRAMS = ("nginx", "strace", "zsh", "fish")
 
