@@ -50,10 +50,10 @@ def command(
     """
     from fetcher.errors import ConfigError, FetcherError
     from fetcher.run_dir import RunDirectory
+    from fetcher.setting_files import read_checksums
     from fetcher.sharding.shard_folders import run_directories
     from fetcher.verification.findings import Verdict
     from fetcher.verification.verify import Verification
-    from fetcher.wiring import read_checksums
 
     if fast and checksums:
         raise ConfigError("--checksums: cannot stand together with --fast, which reads no file")
