@@ -45,6 +45,7 @@ from fetcher.policy.retry import RetryPolicy
 from fetcher.policy.shares import ShareRules
 from fetcher.policy.throttle import HostThrottle
 from fetcher.ports import Backend, Clock, ConnectionOptions, Frontier, Observer, Reader, Store
+from fetcher.processors import cores
 from fetcher.run_dir import RunDirectory
 from fetcher.setting_files import read_checksums, read_cookies, read_netrc
 from fetcher.settings import Settings, deadline_seconds
@@ -298,7 +299,7 @@ def make_run_config(settings: Settings, *, ahead: int | None = None, follows: bo
             processes=min(settings.processes, settings.concurrency),
             backend=settings.backend,
             parser_workers=settings.parser_workers,
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cores=cores(),
             own_hosts=frozenset(settings.hosts or ()),
             stores_objects=is_object_url(settings.output),
         ),
@@ -559,7 +560,7 @@ def make_reader(
         links = LinkOptions(
             settings.assets, settings.ignore, agent(settings).lower(), texts=settings.link_check
         )
-    workers = settings.parser_workers or reader.cores()
+    workers = settings.parser_workers or cores()
     return reader.make_reader(
         links=links,
         notice=notice,

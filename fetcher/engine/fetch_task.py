@@ -263,8 +263,3 @@ class FetchTask:
 def _not_at_all(_headers: Headers) -> bool:
     """Return False: whether it is there is all that is asked."""
     return False
-
-
-def _is_mirrors(fetch: FetchState) -> bool:
-    """Return True for the exchange of a mirror that brings a range: its answer names nothing."""
-    return isinstance(fetch, SegmentFetch) and fetch.is_foreign
