@@ -157,7 +157,7 @@ def named_by_place(origins: Mapping[str, str]) -> Iterator[None]:
 
 
 def _read_environ(environ: Mapping[str, str], command: Command) -> _Layer:
-    """Every variable is checked; those of another command are not used."""
+    """Read the variables. All are checked; those of another command are not used."""
     place = _Layer()
     known = {option.variable: option for option in OPTIONS.values() if "env" in option.where}
     old = {_PREFIX + name.upper(): OPTIONS[key].variable for name, key in OLD_KEYS.items()}

@@ -180,7 +180,7 @@ def _comparisons(
     inputs: Sequence[str],
     draws: bool,
 ) -> Iterator[Comparison]:
-    """Each comparison when it is ready. Leaving early ends what runs."""
+    """Yield each comparison when it is ready. Leaving early ends what runs."""
     from fetcher.lab.compare.child_runner import ChildRunner
     from fetcher.lab.compare.results import URLS
     from fetcher.lab.compare.runner import compare

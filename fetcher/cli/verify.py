@@ -242,7 +242,7 @@ def _progress_line(progress: CheckProgress) -> str:
 
 
 def _json(finding: Finding, directory: str | None) -> bytes:
-    """A finding as it may be shown on a terminal, without the row's number."""
+    """Return a finding as it may be shown on a terminal, without the row's number."""
     import msgspec
 
     from fetcher.policy.redaction import escape_controls_json, mask

@@ -51,6 +51,6 @@ def shown_load(load: float) -> str:
 
 
 def _ticks(stat: str) -> tuple[int, int]:
-    """Used and all ticks: user, nice, system, idle, iowait, irq, softirq, steal."""
+    """Return used and all ticks: user, nice, system, idle, iowait, irq, softirq, steal."""
     ticks = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
     return sum(ticks) - sum(ticks[3:5]), sum(ticks)
