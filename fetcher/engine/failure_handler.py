@@ -178,7 +178,7 @@ class FailureHandler:
         return True
 
     def _too_large_to_read(self, fetch: FetchState, response: Response, body: Body, now: float) -> None:
-        """In a link check a page that is too large is there, and that counts. Its links are not read."""
+        """Count a page that is too large for a link check as one that is there. Its links are not read."""
         state = self._state
         fetch.attempts += 1
         body.discard()

@@ -63,7 +63,7 @@ class FetchState(msgspec.Struct, kw_only=True):
     is_unsplit: bool = False  # its server contradicted itself: its body comes over one connection
 
     def begin(self, utc: float) -> None:
-        """A slot is there: account for the time in queues. A wait after an attempt was told with that."""
+        """Account for the time in queues, as a slot is there. A wait after an attempt was told with that."""
         waited = self.queue_s
         if waited > 0:
             self.waited_s += waited

@@ -74,7 +74,7 @@ class FetchTask:
                 scheduler.release(host, now)
 
     async def _hop(self, fetch: FetchState, started: float) -> float:
-        """One exchange, within all limits, and what follows from it. Returns the time at its end."""
+        """Perform one exchange, within all limits, and let follow what must. Returns the time at its end."""
         state = self._state
         job = fetch.job
         fetch.begin(started + state.utc_offset)
@@ -154,7 +154,7 @@ class FetchTask:
             fetch.timings += timing_of(fetch, body, response, error, started, now, state.utc_offset)
 
     async def _fill(self, fetch: SegmentFetch, split: BodySplit) -> None:
-        """One exchange that brings a range of a body that others have begun."""
+        """Perform one exchange that brings a range of a body that others have begun."""
         state = self._state
         started = state.clock.now()
         split.waiting.remove(fetch)
@@ -182,7 +182,7 @@ class FetchTask:
     async def _exchange(
         self, fetch: FetchState, request: Request, body: Body, started: float
     ) -> tuple[Response | None, FetcherError | None]:
-        """One exchange, within all limits: its answer, or what went wrong."""
+        """Perform one exchange, within all limits. Returns its answer, or what went wrong."""
         state = self._state
         watch = self.timer
         response: Response | None = None
@@ -225,7 +225,7 @@ class FetchTask:
         return response, error
 
     async def _keep_part(self, fetch: FetchState, body: Body) -> bool:
-        """After an exchange that failed, keep what it left of the body. True if it came a good deal further.
+        """Keep what an exchange that failed has left of the body. True if it came a good deal further.
 
         Further than any attempt before: a server could break each time at one place, and refuse the rest.
         """
@@ -263,8 +263,3 @@ class FetchTask:
 def _not_at_all(_headers: Headers) -> bool:
     """Return False: whether it is there is all that is asked."""
     return False
-
-
-def _is_mirrors(fetch: FetchState) -> bool:
-    """Return True for the exchange of a mirror that brings a range: its answer names nothing."""
-    return isinstance(fetch, SegmentFetch) and fetch.is_foreign

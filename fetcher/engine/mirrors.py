@@ -23,7 +23,7 @@ class Mirrors:
         self._state = state
 
     def turn(self, fetch: FetchState, message: str, body: Body) -> bool:
-        """After a failure for good, begin anew at the next mirror. False if there is none.
+        """Begin anew at the next mirror, after a failure for good. False if there is none.
 
         It has the retries of a URL of its own, and nothing of what another has sent, unless hashes of pieces
         vouch for that.

@@ -89,7 +89,7 @@ class RedirectHandler:
         state.enqueue_redirect(fetch)
 
     def _moved(self, fetch: FetchState, response: Response, body: Body, to: str, now: float) -> None:
-        """In a crawl a redirect ends its URL, and what it leads to is a link like any other."""
+        """End the URL of a redirect, as a crawl does: what it leads to is a link like any other."""
         state = self._state
         fetch.attempts += 1
         state.scheduler.on_success(fetch.target.host, now)

@@ -36,7 +36,7 @@ class Splitter:
         self._pieces = pieces
 
     def offer(self, fetch: FetchState, request: Request, body: Body, started: float) -> None:
-        """A body proved large: split it, if its answer allows that and it is worth it.
+        """Split a body that proved large, if its answer allows that and it is worth it.
 
         One that has gaps already is always filled in segments, be it by one connection.
         """
@@ -68,7 +68,7 @@ class Splitter:
         response: Response | None,
         error: FetcherError | None,
     ) -> None:
-        """An exchange of `split` is over: let its connection go on, or conclude."""
+        """Let the connection of an exchange that is over go on, or conclude."""
         state = self._state
         try:
             fault = await body.end_segment()
@@ -147,7 +147,7 @@ class Splitter:
             await self._conclude(split)
 
     async def _conclude(self, split: BodySplit) -> None:
-        """No exchange is left: hand on the body, or what there is of it."""
+        """Hand on the body, or what there is of it: no exchange is left."""
         state, fetch, body = self._state, split.fetch, split.body
         state.splits.discard(split)
         error: FetcherError | None = None
