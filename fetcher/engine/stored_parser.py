@@ -126,7 +126,7 @@ class StoredParser:
 
 
 def _headers(record: Record) -> Headers:
-    """Those that the record keeps."""
+    """Return the header fields that the record keeps."""
     kept = (
         ("Content-Type", record.content_type),
         ("ETag", record.etag),

@@ -25,7 +25,7 @@ def can_animate(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def shown(text: str, limit: int = 0) -> str:
-    """Outside text as it may be shown: secrets masked, control characters visible, at most `limit` long."""
+    """Return outside text to be shown: secrets masked, control characters visible, at most `limit` long."""
     return escape_controls(mask(text), limit)
 
 

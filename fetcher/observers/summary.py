@@ -60,17 +60,13 @@ def _headline(snapshot: Snapshot, directory: str) -> str:
 
 
 def _nothing_left(snapshot: Snapshot) -> str:
-    states = ("done", "unchanged", "failed", "refused")
-    ended = [f"{count(number)} {state}" for state in states if (number := getattr(snapshot, state))]
+    ended = [f"{count(number)} {state}" for state, number in snapshot.finals().items() if number]
     return f"nothing left to fetch: {', '.join(ended)} before"
 
 
 def _states(snapshot: Snapshot) -> list[tuple[str, int, str]]:
     rows = [
-        ("done", snapshot.done, ""),
-        ("unchanged", snapshot.unchanged, ""),
-        ("failed", snapshot.failed, ""),
-        ("refused", snapshot.refused, ""),
+        *((state, number, "") for state, number in snapshot.finals().items()),
         ("left", snapshot.pending, ""),
         ("duplicates", snapshot.duplicates, "listed more than once, fetched once"),
         ("earlier", snapshot.earlier, "of these had ended before this run"),

@@ -223,7 +223,7 @@ def _choice(module: types.ModuleType) -> str:
 
 
 def _check(thing: Any, name: str) -> None:
-    """That a parser can be called as it will be."""
+    """Check that a parser can be called as it will be."""
     if not callable(thing):
         raise ConfigError(f"parser: {name} can't be called", hint="name a function, or a class with __call__")
     if inspect.isclass(thing):

@@ -25,7 +25,13 @@ from typing import Any, NoReturn
 
 MOST_INPUT = 60_000  # bytes that a pipe takes at once
 _NOT_AT_START = ("PYTHON", "LC_", "LANGUAGE", "TZ")  # what an interpreter reads when it starts
-_LEFT_OUT = ("fetcher.lab", "fetcher.__main__", "fetcher.parsers.__main__", "fetcher.observers.live")
+_LEFT_OUT = (
+    "fetcher.lab",
+    "fetcher.__main__",
+    "fetcher.parsers.__main__",
+    "fetcher.observers.live",
+    "fetcher.stores.parquet",  # pyarrow has threads of its own, and a fork has none of them
+)
 
 
 def can_run(environment: Mapping[str, str], stdin: bytes) -> bool:

@@ -22,7 +22,7 @@ ROOT = "fetcher"  # the public API, as `import fetcher` gives it
 DATA = frozenset(
     {
         *("re_compat", "header_fields", "model", "errors", "events", "ports", "option_types"),
-        *("settings", "settings_dict", "network_disks", "open_files", "whole_file"),
+        *("settings", "settings_dict", "network_disks", "open_files", "processors", "whole_file"),
         *("serial_executor", "sync_async", "native", "timings", "subprocesses", "version"),
     }
 )
@@ -42,6 +42,10 @@ COMPOSE = frozenset(
             "verification",
             "story",
             "config",
+            "config_output",
+            "named_file",
+            "setting_files",
+            "toml_file",
             "wiring",
             "run_dir",
             "sharding",

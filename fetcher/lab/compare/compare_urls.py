@@ -159,7 +159,7 @@ def _differing(answers: Iterable[Answer], fields: Iterable[str]) -> list[str]:
 
 
 def _of_each(rows: Sequence[Row]) -> Iterator[str]:
-    """Notes on the latencies and the errors of each backend."""
+    """Yield notes on the latencies and the errors of each backend."""
     latencies, errors = [], []
     for row in rows:
         if not row.failure:

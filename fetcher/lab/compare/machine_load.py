@@ -8,15 +8,11 @@ import time
 from pathlib import Path
 
 from fetcher.lab.compare.results import Machine
+from fetcher.processors import cores
 
 BUSY = 0.25  # of the cores: from here on foreign load is in the figures
 _SAMPLE_S = 0.4
 _STAT = Path("/proc/stat")
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> Machine:
@@ -55,6 +51,6 @@ def shown_load(load: float) -> str:
 
 
 def _ticks(stat: str) -> tuple[int, int]:
-    """Used and all ticks: user, nice, system, idle, iowait, irq, softirq, steal."""
+    """Return used and all ticks: user, nice, system, idle, iowait, irq, softirq, steal."""
     ticks = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
     return sum(ticks) - sum(ticks[3:5]), sum(ticks)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fetcher.lab.compare.machine_load import cores
 from fetcher.lab.compare.results import Labelled, Measure
+from fetcher.processors import cores
 
 Options = dict[str, float]
 
