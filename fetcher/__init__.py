@@ -4,12 +4,15 @@
 >>> result = fetcher.fetch("https://example.org/")                 # plain code
 >>> # result = await fetcher.fetch("https://example.org/")         # async code, the same function
 
-Names are imported when they are first used, so that `import fetcher` costs nothing.
+Names are imported when they are first used. All of them need msgspec, which is half of what the first costs:
+it is imported with the package, where no event loop waits.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import msgspec as _msgspec  # noqa: F401
 
 from fetcher.version import __version__
 
