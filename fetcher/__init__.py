@@ -57,6 +57,14 @@ _HOMES = {
     **dict.fromkeys(_ERRORS.split(), "fetcher.errors"),
 }
 
+# What other libraries call it.
+_MEANT = {
+    "fetch": {"get", "post", "put", "head", "delete", "patch", "request"},
+    "Fetcher": {"Client", "AsyncClient", "Session", "ClientSession", "AsyncSession"},
+    "Fetcher().download": {"download", "urlretrieve"},
+    "fetch_all": {"gather", "get_all", "fetch_many"},
+}
+
 __all__ = [
     "BadEncoding",
     "BodyTooLarge",
@@ -102,7 +110,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'fetcher' has no attribute {name!r}")
+        meant = next((here for here, others in _MEANT.items() if name in others), None)
+        hint = f"; did you mean fetcher.{meant}?" if meant else ""
+        raise AttributeError(f"module 'fetcher' has no attribute {name!r}{hint}")
     from importlib import import_module  # noqa: PLC0415
 
     value = getattr(import_module(home), name)

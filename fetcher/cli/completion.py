@@ -102,7 +102,6 @@ def command(shell: str) -> int:
     zsh:  fetcher completion zsh > "${fpath[1]}/_fetcher"
     fish: fetcher completion fish > ~/.config/fish/completions/fetcher.fish
     """
-    from fetcher.cli.main import cli
-
+    cli = click.get_current_context().find_root().command
     click.echo(SHELLS[shell](cli, {}, "fetcher", "_FETCHER_COMPLETE").source())
     return 0
