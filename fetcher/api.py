@@ -81,6 +81,14 @@ class Fetcher:
         self._loop = asyncio.get_running_loop()
         return self
 
+    if not TYPE_CHECKING:  # to a type checker it is none
+
+        def __enter__(self) -> Self:
+            raise TypeError("open a Fetcher by 'async with'; in plain code its functions need no 'with'")
+
+        def __exit__(self, *_: object) -> None:
+            """Never reached."""
+
     async def __aexit__(self, *_: object) -> None:
         for task in list(self._tasks):
             await cancelled(task)

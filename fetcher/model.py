@@ -13,7 +13,7 @@ import contextlib
 import enum
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -405,6 +405,23 @@ class StoredPage(msgspec.Struct, frozen=True):
     forms: Sequence[ConvertedFile] = ()
 
 
+# What a result's parts are called in requests, httpx and aiohttp, and here.
+_MEANT = {
+    "content": "body",
+    "content_bytes": "body",
+    "read": "body",
+    "status_code": "status",
+    "reason": "status",
+    "reason_phrase": "status",
+    "is_success": "ok",
+    "is_error": "ok",
+    "history": "redirects",
+    "encoding": "content_type",
+    "html": "text()",
+    "cookies": "headers",
+}
+
+
 class Result(Record, kw_only=True):
     """Result of one URL, for the library's callers: a record with headers and body.
 
@@ -428,6 +445,12 @@ class Result(Record, kw_only=True):
                 url=self.url,
                 status=self.status,
             )
+
+    if not TYPE_CHECKING:  # to a type checker, a name that is not there is an error
+
+        def __getattr__(self, name: str) -> Any:
+            meant = f"; did you mean {_MEANT[name]}?" if name in _MEANT else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{meant}")
 
     raise_for_status = raise_for_error  # as httpx and requests call it; what was refused raises too
 

@@ -36,19 +36,28 @@ class TomlFile:
             place = re.search(r" \(at line ([0-9]+), column [0-9]+\)", str(error))
             line = f":{place[1]}" if place else ""
             what = str(error).replace(place[0], "") if place else reason_of(error)
-            raise ConfigError(f"{self.name}{line}: not TOML: {what}") from error
+            hint = "text stands in quotes, and yes is true" if what == "Invalid value" else self._job_hint()
+            raise ConfigError(f"{self.name}{line}: not TOML: {what}", hint=hint) from error
         self._lines = _lines_of_keys(text)
 
     def _text(self, path: Path) -> str:
         try:
             data = read_whole(path, most=MOST_TOML)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.label}cannot read {self.name}: {reason_of(error)}") from error
+            raise ConfigError(
+                f"{self.label}cannot read {self.name}: {reason_of(error)}", hint=self._job_hint()
+            ) from error
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise ConfigError(f"{self.name}:{line}: not TOML: the text is not UTF-8") from error
+
+    def _job_hint(self) -> str:
+        """Return what to do about a file that can't be read as a job; nothing for other files."""
+        if self.base is None:
+            return ""
+        return "a job is a TOML file with a section [job]; a list of URLs is for fetcher get --input FILE"
 
     def place(self, *path: str) -> str:
         """`fetcher.toml:12` for a key, or for the closest table around it that was found."""

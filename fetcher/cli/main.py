@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -184,10 +185,19 @@ def _usage(error: click.UsageError, arguments: Sequence[str]) -> int:
         hint = option_hint(option, name, arguments, own)
         return _say(f"there is no option {whole_option(option, arguments)}", hint, USAGE)
     if isinstance(error, click.MissingParameter) and error.param is not None and error.ctx is not None:
-        return _say(f"expected {error.param.make_metavar(error.ctx)}", f"see {name} --help", USAGE)
+        wanted = [
+            p.make_metavar(error.ctx) for p in error.ctx.command.params if isinstance(p, click.Argument)
+        ]
+        return _say(f"expected {' '.join(wanted)}", f"see {name} --help", USAGE)
     if isinstance(error, click.BadOptionUsage):
         fault = "expected a value after it" if "requires an argument" in error.message else "takes no value"
         return _say(f"{error.option_name}: {fault}", f"see {name} --help", USAGE)
+    if isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.Choice):
+        *others, last = error.param.type.choices
+        got = error.message.partition(" is not ")[0]
+        return _say(f"expected {', '.join(others)} or {last}, got {got}", f"see {name} --help", USAGE)
+    if found := re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", error.message, re.DOTALL):
+        return _say(f"{name} takes no argument {found[1]}", f"see {name} --help", USAGE)
     return _say(error.format_message(), f"see {name} --help", USAGE)
 
 

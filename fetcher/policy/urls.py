@@ -201,6 +201,8 @@ def _check_characters(text: str) -> None:
         return
     character = found[0]
     if character == " ":
+        if "://" in text[found.start() :]:
+            refuse("there are two URLs in it", "separate them: a line or an argument for each")
         refuse("the URL has a space in it", "write it as %20")
     if character == "\\":
         if "?" in text[: found.start()]:

@@ -66,7 +66,10 @@ def entry_of(item: object, position: int) -> Entry:
         return _checked(item, position)
     if isinstance(item, Mapping):
         return from_columns(item, None, position)
-    raise TypeError(f"item {position}: expected a URL as str, yarl.URL or mapping, got {type(item).__name__}")
+    many = "; fetch_all and stream take many" if isinstance(item, (list, tuple, set)) else ""
+    raise TypeError(
+        f"item {position}: expected a URL as str, yarl.URL or mapping, got {type(item).__name__}{many}"
+    )
 
 
 def _checked(entry: Entry, position: int) -> Entry:

@@ -81,7 +81,11 @@ def from_columns(
     key = url_column if url_column in columns else _in_any_case(url_column, columns)
     if key is None:
         meta = {name: value for name, value in columns.items() if name not in RULES}
-        why = f"no {url_column}" + (f"; its columns are {enumerated(columns)}" if columns else "")
+        why = f"no {url_column}" + (
+            f"; its columns are {enumerated(columns)}, and --url-column NAME says which holds the URL"
+            if columns
+            else ""
+        )
         return typed({}, meta, source, line, shown, why=why)
     if len(columns) == 1:
         return typed({"url": columns[key]}, {}, source, line, shown)

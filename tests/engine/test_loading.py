@@ -61,6 +61,11 @@ async def stream():
 async def crawl():
     assert [page.ok async for page in fetcher.crawl(url + "/ok/1?type=text/html", backend=backend)] == [True]
 
+async def read():
+    async with fetcher.Fetcher(backend=backend, parser="json:dumps") as client:
+        pages = [page async for page in client.crawl(url + "/ok/1?type=text/html")]
+    assert [page.status for page in pages] == [200]
+
 async def download():
     summary = await fetcher.Fetcher(backend=backend).download([url + "/ok/1", url + "/bytes/3000000"], "out")
     assert summary.ok, summary
@@ -85,7 +90,7 @@ def untrusted() -> Iterator[FaultServer]:
 
 @pytest.mark.parametrize(
     ("verb", "backend"),
-    [(verb, "asyncio") for verb in ("fetch", "calls", "stream", "crawl", "download")]
+    [(verb, "asyncio") for verb in ("fetch", "calls", "stream", "crawl", "read", "download")]
     + [("calls", backend) for backend in ("curl", "threads", "sync")],
 )
 def test_a_loop_is_not_kept_by_imports(
