@@ -70,7 +70,7 @@ def command(directories: tuple[Path, ...], as_json: bool) -> int:
 def lines_of(report: Report, shards: ShardCounts | None = None) -> list[str]:
     """Return the report for people."""
     from fetcher.observers.formatting import count, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     total = sum(report.states.values())
     lines = [f"{shown(report.directory)}: {count(total)} URLs, {size(report.bytes)}, begun {report.created}"]
