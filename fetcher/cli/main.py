@@ -93,6 +93,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
     _open_streams()
+    if "_FETCHER_COMPLETE" in os.environ:  # a shell asks
+        import fetcher.cli.completion  # noqa: F401
     code = _run(arguments)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -31,7 +31,7 @@ _EVIL = (  # of a hostile host, by how often
 )
 _SLOW = ("/hang", "/hang-body?at=10&of=1000", "/drip-head?pause=0.2")  # a second each, so only a few
 _MOST_GROWTH_KB = 32 << 10  # in the second half of a run, when all is warm
-_MOST_FILES = 2 * 256 + 64  # a connection and a part for each exchange, and what the run itself opens
+_MOST_FILES = 3 * 256 + 64  # two connections (one idle) and a part for each exchange, and the run itself
 _MOST_THREADS = 256 + 32  # one for each exchange, where the backend blocks
 _SAID = ("Traceback", "ResourceWarning", "never awaited", "never retrieved", "was destroyed", "defect of")
 

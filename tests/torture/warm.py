@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from support.warm_program import import_program
+from support.warm_program import end_with, import_program
 
 from fetcher.policy import retry
 
@@ -174,4 +174,4 @@ if __name__ == "__main__":
         from fetcher.cli.main import main
 
         sys.argv = given
-        main()
+        end_with(main)
