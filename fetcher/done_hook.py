@@ -21,7 +21,7 @@ from fetcher.errors import StorageError
 from fetcher.events import Event, OutcomesSettled, RunStarted
 from fetcher.model import Record
 from fetcher.option_types.command import command_line
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.run_dir import RunDirectory
 from fetcher.verification.records import ends_line, length_of, lines_of, record_of
 from fetcher.whole_file import own_file
@@ -159,7 +159,7 @@ class DoneHook:
         except Exception as error:  # noqa: BLE001  (the user's own code)
             self.failed += 1
             if self.failed <= _MOST_TOLD:
-                why = escape_controls(mask(f"{error}" if type(error) is HookFailed else repr(error)))
+                why = shown(f"{error}" if type(error) is HookFailed else repr(error))
                 self._notice("warning", f"on-done: {record.path}: {why}")
                 if self.failed == _MOST_TOLD:
                     self._notice("warning", "on-done: further failures are only counted")

@@ -56,7 +56,7 @@ def command(directory: Path, host: str, as_json: bool) -> int:
 
 
 def _print(found: Diagnosis) -> None:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     print(f"{found.state:<6}{found.topic:<13}{shown(found.text, 300)}")
     if found.advice:

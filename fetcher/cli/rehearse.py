@@ -175,7 +175,7 @@ def _check_end(course: Course, folder: Path) -> None:
 def report_lines(job: RehearsedJob, course: Course, judged: Judgement, advice: list[str]) -> list[str]:
     """Return the report for people."""
     from fetcher.observers.formatting import duration, plural, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     cost = judged.cost
     ended = "ended by itself" if course.is_over else "stopped when the time was over"

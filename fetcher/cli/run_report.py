@@ -78,7 +78,7 @@ class RunReport:
         import msgspec
 
         from fetcher import __version__
-        from fetcher.policy.redaction import escape_controls, mask
+        from fetcher.policy.redaction import shown
 
         place = argument_text(self._settings.output)
         message: dict[str, Any] = {
@@ -100,7 +100,7 @@ class RunReport:
                 told += f", stopped: {self.summary.stopped}"
         if error is not None:
             told = error.message if isinstance(error, FetcherError) else type(error).__name__
-            told = message["error"] = escape_controls(mask(told))
+            told = message["error"] = shown(told)
         message["text"] = f"fetcher {self._command} in {place} on {message['machine']}: {told} (exit {code})"
         return message
 
@@ -145,7 +145,7 @@ async def _post(settings: Settings, url: str, message: dict[str, Any]) -> str:
 
 
 def _warn(text: str) -> None:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     with contextlib.suppress(OSError):
         print(f"fetcher: warning: {shown(text)}", file=sys.stderr)

@@ -52,7 +52,7 @@ _PHASE_WORDS = {
 
 def lines_of(story: UrlStory, *, running: int | None) -> Iterator[str]:
     """Yield the story for people."""
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
     from fetcher.story.url_advice import advice_on
 
     yield shown(story.given, 500)
@@ -75,7 +75,7 @@ def line(label: str, text: str) -> str:
 
 
 def _origin(story: UrlStory) -> Iterator[str]:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     place = ""
     if story.source == "argv":
@@ -97,7 +97,7 @@ def _origin(story: UrlStory) -> Iterator[str]:
 
 def _admission(story: UrlStory) -> Iterator[str]:
     """Yield the rules that let it in or kept it out."""
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     error = story.error or ""
     if story.state == "left-out":
@@ -127,7 +127,7 @@ def _rule(story: UrlStory, rule: str) -> str:
 
 
 def _robots(story: UrlStory) -> str:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     robots = story.robots
     assert robots is not None
@@ -144,7 +144,7 @@ def _robots(story: UrlStory) -> str:
 
 
 def _naming(story: UrlStory) -> Iterator[str]:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     name = story.name
     if name is None or name.path is None:
@@ -200,7 +200,7 @@ def _run_words(run: RunStory, *, is_over: bool) -> str:
 
 
 def _attempt(attempt: AttemptStory, number: int) -> Iterator[str]:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     for cause, seconds in attempt.waits.items():
         if seconds >= 0.001:
@@ -237,7 +237,7 @@ def _phases(attempt: AttemptStory) -> str:
 
 
 def _record(record: Record, *, has_attempts: bool) -> Iterator[str]:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     words: list[str] = [record.state]
     if record.error:
@@ -254,7 +254,7 @@ def _record(record: Record, *, has_attempts: bool) -> Iterator[str]:
 
 
 def _state(story: UrlStory, running: int | None) -> str:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     if story.state == "pending":
         words = "pending"

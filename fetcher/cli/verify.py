@@ -172,7 +172,7 @@ class _Display:
 def summary_of(verdict: Verdict, directories: Sequence[str], *, repairs: bool) -> list[str]:
     """Return the last lines for people: what was looked at, what was found, and what to do."""
     from fetcher.observers.formatting import count, duration, plural, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
     from fetcher.verification.findings import KINDS
 
     read = f" ({size(verdict.bytes)} read)" if verdict.bytes else ""
@@ -216,7 +216,7 @@ def _advice(verdict: Verdict, directories: Sequence[str], *, repairs: bool) -> l
 
 
 def _line(finding: Finding, directory: str | None) -> str:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     words = [f"{finding.kind}:"]
     if finding.line is not None:

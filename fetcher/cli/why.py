@@ -110,7 +110,7 @@ def _tell_json(url: str, telling: _Telling) -> None:
 def _never_seen(url: str, telling: _Telling) -> Iterator[str]:
     """Yield the story of a URL that the directory does not know."""
     from fetcher.cli.story_lines import line
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     yield shown(url, 500)
     what = (

@@ -25,7 +25,7 @@ from fetcher.errors import (
 )
 from fetcher.events import HostThrottled, LogMessage, Retrying
 from fetcher.model import Deferral, Response, Wait
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.policy.retry import PUSHBACK, Attempt, GiveUp, TryAgain
 
 _EXHAUSTED_PAUSE_S = 0.5
@@ -73,7 +73,7 @@ class FailureHandler:
         fetch.attempts += 1
         if grew:  # a line that breaks now and then must not use up the retries of a large body
             fetch.free_attempts = fetch.attempts
-        message = escape_controls(mask(error.message))
+        message = shown(error.message)
         if (
             isinstance(error, PieceMismatch)
             and error.is_mendable
@@ -184,9 +184,7 @@ class FailureHandler:
         body.discard()
         state.scheduler.on_success(fetch.target.host, now)
         state.events.emit(
-            LogMessage(
-                "warning", f"{escape_controls(mask(fetch.job.url))}: too large for its links to be read"
-            )
+            LogMessage("warning", f"{shown(fetch.job.url)}: too large for its links to be read")
         )
         record = state.recorder.record(fetch, "done", now + state.utc_offset, response=response)
         record.wire_bytes = body.wire_bytes

@@ -12,7 +12,7 @@ from fetcher.engine.engine_state import EngineState
 from fetcher.engine.fetch_state import FetchState
 from fetcher.errors import PieceMismatch
 from fetcher.events import LogMessage
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.policy.urls import admit
 
 
@@ -31,7 +31,7 @@ class Mirrors:
         mirror = _next_mirror(fetch)
         if mirror is None:
             return False
-        failed = escape_controls(mask(fetch.target.url))
+        failed = shown(fetch.target.url)
         body.discard()
         self.give_up_part(fetch)
         if fetch.part is not None:
@@ -44,7 +44,7 @@ class Mirrors:
         fetch.free_attempts = fetch.attempts
         fetch.allow_private = fetch.job.is_user_host
         state = self._state
-        to = escape_controls(mask(fetch.target.url))
+        to = shown(fetch.target.url)
         state.events.emit(LogMessage("info", f"{failed}: {message}; going on with {to}"))
         state.enqueue_redirect(fetch)
         return True
@@ -59,8 +59,8 @@ class Mirrors:
         if not may_be_anothers:
             return self.turn(fetch, message, body)
         body.discard()
-        state, shown = self._state, escape_controls(mask(fetch.target.url))
-        state.events.emit(LogMessage("info", f"{shown}: {message}; asking for them again"))
+        state = self._state
+        state.events.emit(LogMessage("info", f"{shown(fetch.target.url)}: {message}; asking for them again"))
         fetch.free_attempts = fetch.attempts
         state.scheduler.push_first(fetch)
         return True

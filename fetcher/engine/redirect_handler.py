@@ -14,7 +14,7 @@ from fetcher.events import LogMessage
 from fetcher.model import Link, Request, Response
 from fetcher.policy.cookies import RedirectCookies
 from fetcher.policy.credentials import carry_credentials
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import escape_controls, shown
 from fetcher.policy.redirects import next_request
 
 ROBOTS_REDIRECTS = 5  # RFC 9309 §2.3.1.2
@@ -68,7 +68,7 @@ class RedirectHandler:
                 self._failures.failed(fetch, loop, response, body, now)
                 return
         if hop.note:
-            state.events.emit(LogMessage("info", escape_controls(mask(hop.note))))
+            state.events.emit(LogMessage("info", shown(hop.note)))
         if is_link:
             self._moved(fetch, response, body, hop.target.url, now)
             return

@@ -14,7 +14,7 @@ from fetcher.errors import FetcherError, ProtocolBroken
 from fetcher.model import CacheEntry, NameHints, Record, Response
 from fetcher.policy.checksums import mismatch
 from fetcher.policy.content_disposition import filename_of
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 
 
 class ResponseHandler:
@@ -132,7 +132,7 @@ class ResponseHandler:
         """Say once for each host that text after a body's end is not kept."""
         self._state.events.notice_once(
             "info",
-            f"{escape_controls(mask(fetch.target.url))}: text after the end of the compressed body is passed"
+            f"{shown(fetch.target.url)}: text after the end of the compressed body is passed"
             " over (so on this host, without further notices)",
             key=f"trailer {fetch.target.host}",
         )

@@ -23,7 +23,8 @@ from rich.text import Text
 from fetcher.events import Event, LogMessage, Snapshot
 from fetcher.model import Record
 from fetcher.observers import formatting
-from fetcher.observers.line_display import place_of, shown
+from fetcher.observers.line_display import place_of
+from fetcher.policy.redaction import shown
 
 _HOSTS = 5
 _ERRORS = 3

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fetcher.events import Snapshot
 from fetcher.observers.formatting import count, duration, plural, rate, size
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import escape_controls, shown
 
 _COMMONEST = 5
 
@@ -101,7 +101,7 @@ def _advice(
     lines = []
     if stopped is not None:
         left = f"; {plural(snapshot.pending, 'URL')} left" if snapshot.pending else ""
-        lines.append(f"stopped: {escape_controls(mask(stopped))}{left}")
+        lines.append(f"stopped: {shown(stopped)}{left}")
     commands = [("to continue:", continue_command), ("to try the failed ones again:", retry_command)]
     known = [(label, command) for label, command in commands if command]
     width = max((len(label) for label, _ in known), default=0)

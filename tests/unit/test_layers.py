@@ -211,7 +211,15 @@ def test_imports_only_point_down() -> None:
     assert not faults, "\n".join(["imports that do not point down:", *faults])
 
 
-@pytest.mark.parametrize(("folder", "package"), [(PACKAGE, True), (PACKAGE.parent / "benchmarks", False)])
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [
+        (PACKAGE, True),
+        (PACKAGE.parent / "benchmarks", False),
+        (PACKAGE.parent / "tests" / "support", True),
+        (PACKAGE.parent / "tests" / "torture", True),
+    ],
+)
 def test_no_modules_import_one_another_in_a_circle(folder: Path, package: bool) -> None:
     assert circles_of(modules_of(folder, package=package)) == []
 

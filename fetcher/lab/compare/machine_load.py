@@ -1,10 +1,11 @@
-"""The machine, and the load that other programs put on it."""
+"""The machine: what it can run, and the load that other programs put on it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from fetcher.lab.compare.results import Machine
@@ -19,6 +20,11 @@ def machine() -> Machine:
     """Describe this machine."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return Machine(cores(), python, f"{platform.system()} {platform.machine()}")
+
+
+def can_run(model: str) -> bool:
+    """Return False for the model whose library is an extra, where that is not installed."""
+    return model != "curl" or find_spec("pycurl") is not None
 
 
 def foreign_load() -> float:
