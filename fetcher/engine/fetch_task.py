@@ -102,7 +102,7 @@ class FetchTask:
             fetch.attempts += response.resent
             fetch.free_attempts += response.resent
         if isinstance(body.split, BodySplit) and body.segment is not None:
-            self._time(fetch, body, response, error, started)
+            self._time(fetch, body, response, error, started, state.clock.now())
             await self._splitter.ended(body.split, body.segment, fetch, body, response, error)
             return state.clock.now()
         if error is None and body.part_held is not None:
@@ -126,7 +126,7 @@ class FetchTask:
                     error=error,
                 ),
             )
-        self._time(fetch, body, response, error, started)
+        self._time(fetch, body, response, error, started, now)
         if state.abandoned and fetch.job.id in state.abandoned:
             body.discard()
             self._abandon(fetch)
@@ -146,12 +146,12 @@ class FetchTask:
         response: Response | None,
         error: FetcherError | None,
         started: float,
+        ended: float,
     ) -> None:
         """Note where the time of an attempt went."""
         state = self._state
         if state.keeps_timings and fetch.job.id > 0:
-            now = state.clock.now()
-            fetch.timings += timing_of(fetch, body, response, error, started, now, state.utc_offset)
+            fetch.timings += timing_of(fetch, body, response, error, started, ended, state.utc_offset)
 
     async def _fill(self, fetch: SegmentFetch, split: BodySplit) -> None:
         """Perform one exchange that brings a range of a body that others have begun."""

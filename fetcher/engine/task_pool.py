@@ -216,7 +216,7 @@ class TaskPool:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, each with a target."""
         clock, scheduler = self._context.clock, self._scheduler
-        now, utc = clock.now(), clock.utc()
+        now, utc, checked = clock.now(), clock.utc(), self._state.checked
         for job in jobs:
             if job.crawl_delay_s:
                 self._slow_down(job)
@@ -224,11 +224,10 @@ class TaskPool:
                 # No longer than it was at first: the clock may have been set back since.
                 longest_s = job.history[-1].seconds if job.history else _LONGEST_HOLD_S
                 wait_s = min(job.not_before - utc, longest_s, _LONGEST_HOLD_S)
-                scheduler.defer(self._begin(job), now + wait_s, "hold")
-        scheduler.push([self._begin(job) for job in jobs if job.not_before <= utc])
-
-    def _begin(self, job: Job) -> FetchState:
-        return begin_fetch(job, is_check=job.kind in self._state.checked)
+                scheduler.defer(begin_fetch(job, is_check=job.kind in checked), now + wait_s, "hold")
+        scheduler.push(
+            [begin_fetch(job, is_check=job.kind in checked) for job in jobs if job.not_before <= utc]
+        )
 
     def _slow_down(self, job: Job) -> None:
         """Do as the host's robots.txt asks, within reason."""
