@@ -25,6 +25,7 @@ from fetcher.analysis.report.host_figures import HostFigures
 from fetcher.analysis.report.markup import Html, join, tag
 from fetcher.analysis.report.report_figures import ReportFigures
 from fetcher.analysis.report.style import SCRIPT, STYLE
+from fetcher.frontiers.sqlite.report import standing
 from fetcher.observers.formatting import count, duration, plural, rate, size
 
 MARK = "<!doctype html><!-- a report of fetcher -->"
@@ -122,18 +123,14 @@ def _policy() -> str:
 
 def _top(figures: ReportFigures) -> Iterator[Html]:
     yield tag("h1", figures.directory)
-    standing = "complete"
-    if figures.running is not None:
-        standing = f"running now, process {figures.running}"
-    elif figures.is_resumable:
-        standing = "can be resumed: run the same command again"
-    yield tag("p", f"fetcher {figures.command}, begun {figures.created}: {standing}", class_="dim")
+    how = standing(figures.states, is_resumable=figures.is_resumable, running=figures.running)
+    yield tag("p", f"fetcher {figures.command}, begun {figures.created}: {how}", class_="dim")
     active_s = sum(column.seconds for column in figures.columns)
     cards = [
         ("URLs ended", count(figures.urls)),
         ("stored", size(figures.bytes)),
         ("received", size(figures.wire_bytes)),
-        ("hosts", count(figures.hosts)),
+        ("host" if figures.hosts == 1 else "hosts", count(figures.hosts)),
         ("attempts", count(figures.attempts)),
     ]
     if active_s >= 1:
@@ -189,7 +186,7 @@ def _quantiles(rows: Sequence[tuple[str, Quantiles]]) -> Html:
     return _table(
         rows,
         [
-            _Heading("", lambda row: row[0], "words"),
+            _Heading("", lambda row: _with_options(row[0]), "words"),
             _number("times", lambda row: row[1].count),
             seconds("median", lambda of: of.median),
             seconds("90 %", lambda of: of.p90),

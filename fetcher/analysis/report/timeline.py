@@ -8,26 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import msgspec
-
-from fetcher.model import FINAL_STATES
+from fetcher.model import FINAL_STATES, FinalCounts
 
 _MOST_CELLS = 2048
 _MOST_COLUMNS = 150
 _SHORTEST_S = 1 / 16
+_LARGE = 1024**2  # bytes
+_MOST_POINTS = 256  # for one body
 _LEAST_PAUSE_S = 60.0
 STATES = tuple(FINAL_STATES)
 
 
-class TimelineColumn(msgspec.Struct, kw_only=True):
-    """Counts of what ended in `seconds` from `at` (epoch seconds, UTC); a pause before if `is_resumed`."""
+class TimelineColumn(FinalCounts, frozen=True, kw_only=True):
+    """Counts of what ended in `seconds` from `at` (epoch seconds, UTC); a pause before if `is_resumed`.
+
+    `wire_bytes` is what came in them, as far as records tell: a large body is taken to have come evenly.
+    """
 
     at: float
     seconds: float
-    done: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    refused: int = 0
     wire_bytes: int = 0
     is_resumed: bool = False
 
@@ -39,17 +38,27 @@ class ReportTimeline:
         self._width = _SHORTEST_S
         self._cells: dict[int, list[int]] = {}
 
-    def add(self, at: float, state: str, wire_bytes: int) -> None:
-        """Count a URL that ended at `at`, UTC epoch seconds."""
-        key = int(at // self._width)
-        cell = self._cells.get(key)
+    def add(self, at: float, state: str, wire_bytes: int, elapsed_s: float = 0.0) -> None:
+        """Count a URL that ended at `at`, UTC epoch seconds.
+
+        The bytes of a large body are spread over the `elapsed_s` before: it did not come all at its end.
+        """
+        self._cell(at)[STATES.index(state)] += 1
+        points = 1
+        if wire_bytes >= _LARGE:
+            points = min(int(elapsed_s // self._width) + 1, _MOST_POINTS)
+        each, rest = divmod(wire_bytes, points)
+        self._cell(at)[-1] += each + rest
+        for number in range(1, points):
+            self._cell(at - elapsed_s * number / points)[-1] += each
+
+    def _cell(self, at: float) -> list[int]:
+        cell = self._cells.get(int(at // self._width))
         if cell is None:
             while len(self._cells) >= _MOST_CELLS:
                 self._widen()
-            key = int(at // self._width)
-            cell = self._cells.setdefault(key, [0] * (len(STATES) + 1))
-        cell[STATES.index(state)] += 1
-        cell[-1] += wire_bytes
+            cell = self._cells.setdefault(int(at // self._width), [0] * (len(STATES) + 1))
+        return cell
 
     def _widen(self) -> None:
         wider: dict[int, list[int]] = {}
@@ -62,19 +71,22 @@ class ReportTimeline:
     def columns(self) -> list[TimelineColumn]:
         """Return the course in equal columns; pauses between runs are left out."""
         stretches = list(self._stretches())
-        cells = sum(last - first + 1 for first, last in stretches)
-        step = max(math.ceil(cells / _MOST_COLUMNS), 1)
+        length = sum(last - first + 1 for first, last in stretches)
+        step = max(math.ceil(length / _MOST_COLUMNS), 1)
         columns = []
         for number, (first, last) in enumerate(stretches):
             for start in range(first, last + 1, step):
-                column = TimelineColumn(at=start * self._width, seconds=step * self._width)
-                column.is_resumed = number > 0 and start == first
-                for key in range(start, min(start + step, last + 1)):
-                    if (cell := self._cells.get(key)) is not None:
-                        for state, count in zip(STATES, cell, strict=False):
-                            setattr(column, state, getattr(column, state) + count)
-                        column.wire_bytes += cell[-1]
-                columns.append(column)
+                keys = range(start, min(start + step, last + 1))
+                cells = [cell for key in keys if (cell := self._cells.get(key)) is not None]
+                sums = [sum(numbers) for numbers in zip(*cells, strict=True)]
+                columns.append(
+                    TimelineColumn(
+                        at=start * self._width,
+                        seconds=step * self._width,
+                        is_resumed=number > 0 and start == first,
+                        **dict(zip((*STATES, "wire_bytes"), sums, strict=False)),
+                    )
+                )
         return columns
 
     def _stretches(self) -> Iterator[tuple[int, int]]:

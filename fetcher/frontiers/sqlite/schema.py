@@ -188,9 +188,13 @@ def _closing_unless_usable(connection: sqlite3.Connection, path: Path) -> Iterat
 
 
 def _no_state(path: Path) -> ConfigError:
+    root, within = path.parent.parent, Path(path.parent.name, path.name)
+    around = next((folder for folder in root.parents if (folder / within).is_file()), None)
     return ConfigError(
-        f"{path.parent.parent} is not a run directory: it has no {path.parent.name}/{path.name}",
-        hint="name the folder that was given to --output",
+        f"{root} is not a run directory: it has no {within}",
+        hint=f"name the folder that it is in: {around}"
+        if around
+        else "name the folder that was given to --output",
     )
 
 
