@@ -466,13 +466,13 @@ class Result(Record, kw_only=True):
         return json.loads(self.body)
 
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _NOT_TEXT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
 
 
 def decode_text(body: bytes, content_type: str | None, encoding: str | None = None) -> str:
     """Bytes to text by BOM, then `encoding`, then the charset label, then UTF-8."""
-    for bom, label in _BOMS:
+    for bom, label in BOMS:
         if body.startswith(bom):
             return body[len(bom) :].decode(label, "replace")
     label = encoding or _charset(content_type)

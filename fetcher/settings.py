@@ -580,6 +580,12 @@ def _for_link_check(settings: Settings, typed: Mapping[str, Any], place: Callabl
     return msgspec.structs.replace(settings, store="none")
 
 
+def check_for_list(settings: Settings) -> None:
+    """Raise `ConfigError` for what a crawl has a use for, and a list has none."""
+    if settings.link_check and settings.parser is not None:
+        raise ConfigError("parser: a link check of a list reads no page", hint="crawl, or leave it away")
+
+
 def crawl_defaults(settings: Settings, given: Collection[str]) -> Settings:
     """`settings` for a crawl: what nobody chose (`given` are the keys) has the crawl's default."""
     different = {key: value for key, value in _DIFFERENT_FOR_CRAWL.items() if key not in given}

@@ -102,6 +102,6 @@ def command(shell: str) -> int:
     zsh:  fetcher completion zsh > "${fpath[1]}/_fetcher"
     fish: fetcher completion fish > ~/.config/fish/completions/fetcher.fish
     """
-    cli = click.get_current_context().find_root().command
-    click.echo(SHELLS[shell](cli, {}, "fetcher", "_FETCHER_COMPLETE").source())
+    program = click.get_current_context().find_root().command
+    click.echo(SHELLS[shell](program, {}, "fetcher", "_FETCHER_COMPLETE").source())
     return 0

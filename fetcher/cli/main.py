@@ -202,12 +202,12 @@ def _usage(error: click.UsageError, arguments: Sequence[str]) -> int:
 
 
 def _say(message: str, hint: str, code: int) -> int:
-    from fetcher.policy.redaction import escape_controls, mask
+    from fetcher.policy.redaction import shown
 
     with contextlib.suppress(OSError):  # whoever can't be told is told by the code
-        print(f"fetcher: {escape_controls(mask(message))}", file=sys.stderr)
+        print(f"fetcher: {shown(message)}", file=sys.stderr)
         if hint:
-            print(f"  {escape_controls(mask(hint))}", file=sys.stderr)
+            print(f"  {shown(hint)}", file=sys.stderr)
     return code
 
 

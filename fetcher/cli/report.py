@@ -32,8 +32,7 @@ def command(directories: tuple[Path, ...], file: str | None, as_json: bool, quie
     from fetcher.analysis.report.report_page import report_page
     from fetcher.errors import ConfigError
     from fetcher.native import argument_text
-    from fetcher.observers.line_display import shown
-    from fetcher.policy.redaction import escape_controls_json
+    from fetcher.policy.redaction import escape_controls_json, shown
     from fetcher.sharding.shard_folders import run_directories
 
     if (last := directories[-1]).suffix == ".html" and not last.is_dir():

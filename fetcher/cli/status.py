@@ -71,7 +71,7 @@ def lines_of(report: Report, shards: ShardCounts | None = None) -> list[str]:
     """Return the report for people."""
     from fetcher.frontiers.sqlite.report import standing
     from fetcher.observers.formatting import count, plural, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     total = sum(report.states.values())
     lines = [

@@ -132,7 +132,7 @@ def _repaired(base_url: str, reference: str) -> str:
 
 
 def path_start(url: str) -> int:
-    """Index of the path in an http or https URL with a host; its length if there is none."""
+    """Return the index of the path in an http or https URL with a host; its length if there is none."""
     start = url.find("/", 8)  # behind `https://`; with `http://`, the eighth character is of the host
     return start if start >= 0 else len(url)
 

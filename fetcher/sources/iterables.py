@@ -53,7 +53,7 @@ class IterableSource:
             position += len(some)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
 
 def entry_of(item: object, position: int) -> Entry:

@@ -54,6 +54,8 @@ def prompt(request: pytest.FixtureRequest, program: Program, screen: Screen) -> 
     script.write_text(program.run("completion", shell).out)
     (program.folder / "urls.txt").write_text("")
     (program.folder / "pages").mkdir()
+    # Where this is there, fish makes no completions of all manual pages behind the test's back.
+    (home / ".local/share/fish/generated_completions").mkdir(parents=True)
     path = f"{home}:{program.environment['PATH']}"
     with subprocess.Popen(
         START[shell],
