@@ -47,7 +47,8 @@ async def _demo(directory: Path) -> int:
         code = await run_with_signals(
             crawl, [IterableSource([site.url], batch=1)], f"fetcher demo → {crawled}", None, None
         )
-    program = "fetcher" if shutil.which("fetcher") else sys.argv[0]  # .venv/bin/fetcher, after make demo
+    is_elsewhere = Path(sys.argv[0]).name == "fetcher" and not shutil.which("fetcher")  # in .venv/bin
+    program = sys.argv[0] if is_elsewhere else "fetcher"
     _say(
         f"""
 One page is missing on purpose: for the list that is exit code 1, for the crawl a finding. Now try:
