@@ -1,0 +1,112 @@
+"""The connection to a cluster: one that is there, or processes of this machine that end with the run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+from fetcher.cluster.cluster_plugin import WorkerFacts, worker_facts
+from fetcher.errors import ConfigError
+from fetcher.version import __version__
+
+LOCAL = re.compile(r"local:([0-9]{1,4})")
+THREADS = 2  # of a local worker: while one shard waits for its last hosts, another has the core
+_CONNECT_S = 20.0
+_FACTS_S = 60.0
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Client]:
+    """Connect to the scheduler at `address`, or start what `local:N` asks for, until the block ends.
+
+    Raises:
+        ConfigError: it can't be reached.
+    """
+    if (local := LOCAL.fullmatch(address)) is not None:
+        with tempfile.TemporaryDirectory(prefix="fetcher-cluster-", ignore_cleanup_errors=True) as folder:
+            async with (
+                LocalCluster(
+                    n_workers=int(local[1]),
+                    threads_per_worker=THREADS,
+                    processes=True,
+                    dashboard_address=None,
+                    memory_limit=0,  # the limits are the engine's
+                    local_directory=folder,
+                    silence_logs=logging.CRITICAL,
+                    asynchronous=True,
+                ) as cluster,
+                Client(cluster, asynchronous=True, set_as_default=False) as client,
+            ):
+                yield client
+        return
+    is_address = "://" in address
+    if not is_address and not Path(address).is_file():
+        raise ConfigError(
+            f"cluster: there is no scheduler file {address}",
+            hint="give tcp://HOST:PORT, the file that the scheduler wrote, or local:N",
+        )
+    where = {"address": address} if is_address else {"scheduler_file": address}
+    client = Client(**where, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
+    try:
+        await client
+    except (OSError, ValueError, TimeoutError) as error:
+        await client.close(timeout=1)
+        raise ConfigError(
+            f"cluster: cannot reach the scheduler at {address}: {error}",
+            hint="see that it runs, and that its certificates are known here if it is tls://",
+        ) from error
+    try:
+        yield client
+    finally:
+        await client.close(timeout=5)
+
+
+async def workers_of(client: Client) -> Mapping[str, Any]:
+    """Return what the scheduler says of each worker, by its address."""
+    found: Mapping[str, Any] = (await client.scheduler.identity(n_workers=-1))["workers"]
+    return found
+
+
+async def check_workers(client: Client) -> int:
+    """See that every worker has this version of the program. Returns how many threads they have.
+
+    Raises:
+        ConfigError: there is no worker, one has another version, or its folder is on a network disk.
+    """
+    workers = await workers_of(client)
+    if not workers:
+        raise ConfigError("cluster: there is no worker", hint="start some, and wait until they have joined")
+    asking = client.run(worker_facts, workers=list(workers), on_error="return")
+    try:
+        facts: Mapping[str, Any] = await asyncio.wait_for(asking, _FACTS_S)
+    except TimeoutError:
+        raise ConfigError(
+            f"cluster: not every worker has answered within {_FACTS_S:.0f} s",
+            hint="look at the workers: one may hang",
+        ) from None
+    for address, told in facts.items():
+        name = workers[address].get("name", address)
+        if not isinstance(told, WorkerFacts):
+            raise ConfigError(
+                f"cluster: worker {name} ({address}) cannot run fetcher: {told}",
+                hint=f"install fetcher[cluster] {__version__} there",
+            )
+        if told.version != __version__:
+            raise ConfigError(
+                f"cluster: worker {name} ({address}) has fetcher {told.version}, and this is {__version__}",
+                hint="install the same version everywhere",
+            )
+        if told.network_disk is not None:
+            raise ConfigError(
+                f"cluster: worker {name} keeps its state on a network disk ({told.network_disk})",
+                hint="start it with --local-directory on a disk of its own machine",
+            )
+    return sum(int(worker["nthreads"]) for worker in workers.values())
