@@ -57,8 +57,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     `family` is the one IP version to use, 4 or 6. `resolve` gives an address, without brackets, for a host in
     lower case and a port, and DNS is not asked. `ca_file` replaces the system's trust store; `client_cert` is
     a PEM file with certificate and key. `http` is the version to prefer on https, if there is a choice.
-    `concurrency` is how many exchanges there may be at once. `may_send` raises where no request may be sent any
-    more; the `asyncio` backend asks it between connecting and sending, too.
+    `concurrency` is how many exchanges there may be at once. `may_send` raises where no request may be sent
+    any more; the `asyncio` backend asks it between connecting and sending.
     """
 
     connect_timeout_s: float | None = 10.0

@@ -35,7 +35,6 @@ from fetcher.ports import Backend, Reader, Store
 from fetcher.processes import Partition, RemoteFrontier
 from fetcher.processes import messages as msg
 from fetcher.run_dir import directory_of
-from fetcher.settings import Settings
 from fetcher.sharding.kept_share import read_share
 from fetcher.subprocesses.framed_transport import FramedTransport
 from fetcher.subprocesses.kernel import begin_child

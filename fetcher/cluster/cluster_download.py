@@ -330,9 +330,7 @@ class ClusterDownload(Download):
             command=self._command,
             share=Share(shard, manifest.shards, manifest.divided),
             settings=settings,
-            environ={
-                name: value for name, value in self._environ.items() if name.lower().endswith("_proxy")
-            },
+            environ={name: value for name, value in self._environ.items() if name.lower().endswith("_proxy")},
             list_number=listed.list.number,
             times=self._times,
             inbox=rounds.unread(shard) if self._follows else {},

@@ -22,6 +22,9 @@ from fetcher.version import __version__
 
 _HANDING_ON_S = 45.0
 
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[int, ShardOrder]).decode
+
 
 class ClusterPlugin(WorkerPlugin):
     """The shards of run `run` in one worker process. A client that takes the run over makes them end."""
@@ -38,9 +41,12 @@ class ClusterPlugin(WorkerPlugin):
         self._scratch = Path(worker.local_directory)
         self._running = set()
         self._lock = threading.Lock()
+        worker.handlers[self.name] = self.exchange  # `Client.run` would do, but logs a line each time
 
-    async def teardown(self, worker: Any) -> None:  # noqa: ARG002 - the port's signature
+    async def teardown(self, worker: Any) -> None:
         """Hand on what is running, for the worker is ending, or another client has taken over."""
+        if worker.handlers.get(self.name) == self.exchange:
+            del worker.handlers[self.name]
         with self._lock:
             self._is_closing = True
             running = [*self._running]
@@ -63,8 +69,14 @@ class ClusterPlugin(WorkerPlugin):
             with self._lock:
                 self._running.discard(run)
 
-    def exchange(self, orders: Mapping[int, ShardOrder]) -> list[ShardStatus]:
-        """Obey the orders for shards that are running here, by shard, and tell how all of them stand."""
+    def exchange(self, orders: bytes) -> bytes:
+        """Obey the orders for shards that are running here, by shard, and tell how all of them stand.
+
+        As JSON, a dictionary of `ShardOrder` and a list of `ShardStatus`.
+        """
+        return _encode(self._exchange(_decode(orders)))
+
+    def _exchange(self, orders: Mapping[int, ShardOrder]) -> list[ShardStatus]:
         with self._lock:
             running = [*self._running]
         found = []
@@ -79,7 +91,7 @@ class ClusterPlugin(WorkerPlugin):
 
 
 class WorkerFacts(msgspec.Struct, frozen=True):
-    """The version of this program on a worker, and the kind of the disk that its state is on, if networked."""
+    """Version of this program on a worker, and the kind of the disk of its state, if that is networked."""
 
     version: str
     network_disk: str | None
@@ -98,11 +110,6 @@ def fetch_shard(task: ShardTask) -> ShardResult:
             f"cluster: worker {worker.address} has fetcher {__version__}, and this is {task.version}",
             hint="install the same version everywhere",
         )
-    plugin: ClusterPlugin = worker.plugins[task.run]
+    plugin = worker.plugins[task.run]
+    assert isinstance(plugin, ClusterPlugin)
     return plugin.fetch(task)
-
-
-def exchange(run: str, orders: Mapping[int, ShardOrder], dask_worker: Any) -> list[ShardStatus]:
-    """Give orders to the shards on a worker, and see how they stand."""
-    plugin: ClusterPlugin | None = dask_worker.plugins.get(run)
-    return [] if plugin is None else plugin.exchange(orders)

@@ -1,8 +1,8 @@
 """The tasks of a run on a cluster, and the talk with those that run: one task for a shard and session.
 
-Invariant: a shard has at most one task of this client's at a time. Distributed may repeat it; the shard's lease
-lets one of them work. Every worker is asked at intervals how its shards stand, and told what they may have of the
-totals; one that does not answer keeps no other from being asked.
+Invariant: a shard has at most one task of this client's at a time. Distributed may repeat it; the shard's
+lease lets one of them work. Every worker is asked at intervals how its shards stand, and told what they may
+have of the totals; one that does not answer keeps no other from being asked.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from concurrent import futures
+from typing import Any, Self
 
+import msgspec
 from distributed import Client, Future, KilledWorker
 
-from fetcher.cluster.cluster_plugin import ClusterPlugin, exchange, fetch_shard
-from fetcher.cluster.connection import workers_of
+from fetcher.cluster.cluster_plugin import ClusterPlugin, fetch_shard
+from fetcher.cluster.connection import scheduler_of, workers_of
 from fetcher.cluster.lease import LeaseLost
 from fetcher.cluster.shard_run import (
     CLIENT_GONE,
@@ -30,11 +32,15 @@ from fetcher.cluster.shard_run import (
 from fetcher.errors import WorkerDied
 from fetcher.policy.totals import DividedTotal
 
-_SOON_S, _LATER_S = 0.25, 1.0
+_SOON_S, _LATER_S = 0.1, 1.0  # between two rounds of asking
+_MOST_ASKED = 500  # workers a second, while shards wait for an answer
 _WORKERS_EACH_S = 2.0
 _GONE_S = 15.0
 _MEASURED_S = 2.0
 _MOST_GIVEN_UP = 3  # times without any progress
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[ShardStatus]).decode
 
 MakeTask = Callable[[int], ShardTask]
 
@@ -76,6 +82,7 @@ class Conductor:
         self._progress = progress
         self._on_status = on_status
         self._concurrency = DividedTotal(concurrency, least=1)
+        self._threads = threads
         self._rate, self._bandwidth = rate, bandwidth
         self._least_part = 1 / (4 * max(1, threads))
         self._parts = DividedTotal(1.0, least=self._least_part) if rate or bandwidth else None
@@ -84,7 +91,7 @@ class Conductor:
         self._where: dict[int, str] = {}  # by shard: the worker that told of it last
         self._last: dict[int, ShardStatus] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._futures: dict[int, Future] = {}
+        self._futures: dict[int, Future[ShardResult]] = {}
         self._ended: asyncio.Queue[tuple[int, ShardResult | BaseException]] = asyncio.Queue()
         self._sessions = 0
         self._orders: dict[int, ShardOrder] = {}
@@ -96,7 +103,7 @@ class Conductor:
         self._given_up: dict[int, tuple[int, int]] = {}
         self._wake = asyncio.Event()
 
-    async def __aenter__(self) -> Conductor:
+    async def __aenter__(self) -> Self:
         await self._client.register_plugin(ClusterPlugin(self._run))
         self._talking = asyncio.create_task(self._talk())
         return self
@@ -123,7 +130,7 @@ class Conductor:
         for place, shard in enumerate(shards):
             assert shard not in self._tasks
             self._sessions += 1
-            future = self._client.submit(
+            future: Future[ShardResult] = self._client.submit(
                 fetch_shard,
                 self._make_task(shard),
                 key=f"{self._run}-{shard:04d}-{self._sessions}",
@@ -132,6 +139,7 @@ class Conductor:
             )
             self._futures[shard] = future
             self._tasks[shard] = asyncio.create_task(self._wait_for(shard, future))
+            self._wake.set()
 
     def stop(self, why: str, *, at_once: bool = False) -> None:
         """Stop all shards cleanly; those that have not begun never do."""
@@ -163,7 +171,10 @@ class Conductor:
             if self._parts is not None:
                 self._parts.forget(shard)
             if isinstance(result, ShardResult):
-                if result.end.summary.stopped in {HANDED_ON, CLIENT_GONE, "lease-lost"} and self._stop is None:
+                if (
+                    result.end.summary.stopped in {HANDED_ON, CLIENT_GONE, "lease-lost"}
+                    and self._stop is None
+                ):
                     self.submit([shard])
                     continue
                 return result
@@ -182,14 +193,15 @@ class Conductor:
         self._given_up[shard] = now, times
         return times <= _MOST_GIVEN_UP
 
-    async def _wait_for(self, shard: int, future: Future) -> None:
+    async def _wait_for(self, shard: int, future: Future[ShardResult]) -> None:
         result: ShardResult | BaseException
         try:
             result = await future
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, futures.CancelledError) as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            if self._stop is not None:  # it had not begun
+            is_lost = "lost" in getattr(error, "reason", "")
+            if self._stop is not None and not is_lost:  # it had not begun
                 return self._ended.put_nowait((shard, not_begun(self._make_task(shard), self._stop)))
             result = WorkerDied("the scheduler of the cluster is gone", hint="the same command continues")
             result.__cause__ = error
@@ -221,13 +233,17 @@ class Conductor:
             for address in workers:
                 if address not in self._asking:
                     self._asking[address] = asyncio.create_task(self._ask(address))
-            pause = _SOON_S if self._is_moving() else _LATER_S
+            least_s = len(workers) / _MOST_ASKED
+            pause = max(least_s, _SOON_S if self._is_moving() else _LATER_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
             self._wake.clear()
 
     def _is_moving(self) -> bool:
-        return self._stop is not None or any(not status.concurrency for status in self._last.values())
+        """Tell whether somebody waits for an order, or may begin to at any moment."""
+        if self._stop is not None or len(self._last) < min(len(self._tasks), self._threads):
+            return True
+        return any(not status.concurrency for status in self._last.values())
 
     def _lose_all(self) -> None:
         for shard, task in self._tasks.items():
@@ -266,18 +282,19 @@ class Conductor:
 
     async def _ask(self, address: str) -> None:
         """Give a worker its orders, and hear how its shards stand."""
-        orders = {
-            shard: order for shard, order in self._orders.items() if self._where.get(shard) == address
-        }
+        orders = {shard: order for shard, order in self._orders.items() if self._where.get(shard) == address}
         try:
-            answer = await self._client.run(exchange, self._run, orders, workers=[address], on_error="return")
+            message = {"op": self._run, "orders": _encode(orders)}
+            answer = await scheduler_of(self._client).broadcast(
+                msg=message, workers=[address], on_error="return"
+            )
         except (OSError, ValueError, TimeoutError):
             return
         finally:
             self._asking.pop(address, None)
         found = answer.get(address)
-        if isinstance(found, list):
-            for status in found:
+        if isinstance(found, bytes):
+            for status in _decode(found):
                 self._hear(status, address)
 
     def _hear(self, status: ShardStatus, address: str) -> None:
@@ -312,4 +329,3 @@ class Conductor:
         if self._bandwidth:
             used = max(used, (snapshot.wire_bytes - received) / seconds / self._bandwidth)
         return used
-

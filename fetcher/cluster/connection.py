@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, LocalCluster
+from distributed.utils import silence_logging_cmgr
 
 from fetcher.cluster.cluster_plugin import WorkerFacts, worker_facts
 from fetcher.errors import ConfigError
@@ -27,28 +29,41 @@ _FACTS_S = 60.0
 async def connected(address: str) -> AsyncIterator[Client]:
     """Connect to the scheduler at `address`, or start what `local:N` asks for, until the block ends.
 
+    Meanwhile distributed logs nothing to the standard streams.
+
     Raises:
         ConfigError: it can't be reached.
     """
-    if (local := LOCAL.fullmatch(address)) is not None:
-        with tempfile.TemporaryDirectory(prefix="fetcher-cluster-", ignore_cleanup_errors=True) as folder:
-            async with (
-                LocalCluster(
-                    n_workers=int(local[1]),
-                    threads_per_worker=THREADS,
-                    processes=True,
-                    dashboard_address=None,
-                    memory_limit=0,  # the limits are the engine's
-                    local_directory=folder,
-                    silence_logs=logging.CRITICAL,
-                    asynchronous=True,
-                ) as cluster,
-                Client(cluster, asynchronous=True, set_as_default=False) as client,
-            ):
-                yield client
-        return
+    with silence_logging_cmgr(logging.CRITICAL + 1):
+        async with (
+            _local(int(local[1])) if (local := LOCAL.fullmatch(address)) else _joined(address) as client
+        ):
+            yield client
+
+
+@asynccontextmanager
+async def _local(processes: int) -> AsyncIterator[Client]:
+    with tempfile.TemporaryDirectory(prefix="fetcher-cluster-", ignore_cleanup_errors=True) as folder:
+        async with (
+            LocalCluster(
+                n_workers=processes,
+                threads_per_worker=THREADS,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,  # the limits are the engine's
+                local_directory=folder,
+                silence_logs=logging.CRITICAL,
+                asynchronous=True,
+            ) as cluster,
+            Client(cluster, asynchronous=True, set_as_default=False) as client,
+        ):
+            yield client
+
+
+@asynccontextmanager
+async def _joined(address: str) -> AsyncIterator[Client]:
     is_address = "://" in address
-    if not is_address and not Path(address).is_file():
+    if not is_address and not await asyncio.to_thread(Path(address).is_file):
         raise ConfigError(
             f"cluster: there is no scheduler file {address}",
             hint="give tcp://HOST:PORT, the file that the scheduler wrote, or local:N",
@@ -57,7 +72,7 @@ async def connected(address: str) -> AsyncIterator[Client]:
     client = Client(**where, asynchronous=True, set_as_default=False, timeout=_CONNECT_S)
     try:
         await client
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError) as error:
         await client.close(timeout=1)
         raise ConfigError(
             f"cluster: cannot reach the scheduler at {address}: {error}",
@@ -66,12 +81,20 @@ async def connected(address: str) -> AsyncIterator[Client]:
     try:
         yield client
     finally:
-        await client.close(timeout=5)
+        with contextlib.suppress(Exception):  # the run is over, whatever the cluster has come to
+            await client.close(timeout=5)
+
+
+def scheduler_of(client: Client) -> Any:
+    """Return the calls of the scheduler. Raises `OSError` while there is no connection."""
+    if client.scheduler is None:
+        raise ConnectionError("the client has no scheduler")
+    return client.scheduler
 
 
 async def workers_of(client: Client) -> Mapping[str, Any]:
-    """Return what the scheduler says of each worker, by its address."""
-    found: Mapping[str, Any] = (await client.scheduler.identity(n_workers=-1))["workers"]
+    """Return what the scheduler says of each worker, by its address. Raises `OSError`."""
+    found: Mapping[str, Any] = (await scheduler_of(client).identity(n_workers=-1))["workers"]
     return found
 
 

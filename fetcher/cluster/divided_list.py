@@ -1,9 +1,9 @@
 """The list of a run, divided by shards: written once to the output, and read there by each shard.
 
-Below `lists/NUMBER/`, pieces of some megabytes, `000001.jsonl`, with the entries of each shard in one row, and
-beside each an index that tells where they are. `done` is made last: a division that was cut off is repeated, in
-the same files. Memory does not grow with the list, and there are as many objects as pieces, however many shards
-there are.
+Below `lists/NUMBER/`, pieces of some megabytes, `000001.jsonl`, with the entries of each shard in one row,
+and beside each an index that tells where they are. `done` is made last: a division that was cut off is
+repeated, in the same files. Memory does not grow with the list, and there are as many objects as pieces,
+however many shards there are.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ class SpooledList:
         is_whole: bool = False,
         piece_bytes: int = PIECE_BYTES,
     ) -> DividedList:
-        """Write the list as number `number`; `is_whole` gives every shard all of it. Raises `StorageError`."""
+        """Write the list as number `number`; `is_whole` gives all of it to every shard.
+
+        Raises `StorageError`.
+        """
         rules = ShareRules(Share(0, count, divided))
         folder = f"lists/{number:04d}"
         groups: dict[int, list[bytes]] = {}

@@ -39,7 +39,7 @@ class LeaseTimes(msgspec.Struct, frozen=True):
 class ShardEnd(msgspec.Struct, frozen=True, kw_only=True):
     """What an owner leaves: whether all of list `list_number` has ended, and the counts as they were then.
 
-    Of a crawl, `claimed` counts pages, and `read` has the files of links that were read, each with its sender.
+    Of a crawl, `claimed` counts pages, and `read` has the files of links that were read, with their senders.
     """
 
     is_complete: bool
@@ -81,7 +81,10 @@ def boot_clock() -> float:
 
 
 class Lease:
-    """The lease of one epoch of a shard, which began at `since` by `clock`."""
+    """The lease of one epoch of a shard, which began at `since` by `clock`.
+
+    `is_handed_on` says that the owner of the epoch before had given it back.
+    """
 
     def __init__(
         self,
@@ -90,8 +93,11 @@ class Lease:
         times: LeaseTimes,
         since: float,
         clock: Callable[[], float] = boot_clock,
+        *,
+        is_handed_on: bool = False,
     ) -> None:
         self.log = log
+        self.is_handed_on = is_handed_on
         self.epoch = epoch
         self._times = times
         self._clock = clock
@@ -163,11 +169,12 @@ def acquire(
         raw = log.place.read(log.path(f"E{epoch:02d}.lease")) if epoch else None
         if (epoch, raw) != seen:
             seen, since = (epoch, raw), clock()
-        is_free = not epoch or _is_released(raw) or _is_gone(log.place.read(log.path(f"E{epoch:02d}")))
+        is_handed_on = _is_released(raw)
+        is_free = not epoch or is_handed_on or _is_gone(log.place.read(log.path(f"E{epoch:02d}")))
         if is_free or clock() - since >= times.takeover_s:
             begun = clock()
             if log.claim(epoch + 1, msgspec.json.encode(_this_process())):
-                return Lease(log, epoch + 1, times, begun, clock)
+                return Lease(log, epoch + 1, times, begun, clock, is_handed_on=is_handed_on)
             continue
         pause(times.look_s)
 

@@ -19,7 +19,6 @@ from fetcher.run_dir import RunDirectory
 from fetcher.verification.rebuild_state import StateRebuild
 
 
-
 def restore(
     log: ShardLog,
     segments: Sequence[JournalSegment],
@@ -38,9 +37,7 @@ def restore(
         for segment in segments:
             if not log.place.fetch(log.path(f"{segment.name}.jsonl"), directory.results):
                 raise StorageError(f"{log.path(segment.name)}.jsonl is lost")
-            log.place.fetch(
-                log.path(f"{segment.name}.data.jsonl"), directory.results.with_name("data.jsonl")
-            )
+            log.place.fetch(log.path(f"{segment.name}.data.jsonl"), directory.results.with_name("data.jsonl"))
     except OSError as error:
         raise StorageError(f"cannot write {directory.root}: {error.strerror}") from error
     if not segments or log.place.fetch(log.path(f"{segments[-1].name}.db"), directory.state):

@@ -1,8 +1,8 @@
 """Which shards are to run now: those that have something to do, by what is known of them from the output.
 
-Invariant: nothing is guessed. A shard has something to do while its list has not ended, a file of links for it
-has not been read, or pages are pending and `--max-pages` leaves some. The run is over when no shard has, and
-none is running.
+Invariant: nothing is guessed. A shard has something to do while its list has not ended, a file of links for
+it has not been read, or pages are pending and `--max-pages` leaves some. The run is over when no shard has,
+and none is running.
 """
 
 from __future__ import annotations

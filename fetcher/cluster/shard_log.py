@@ -101,7 +101,7 @@ class ShardLog:
         return found
 
     def posted(self, segments: Iterable[JournalSegment]) -> dict[int, list[str]]:
-        """Return the names of the files of links that those segments posted, by the shard that they are for."""
+        """Return the names of files of links that those segments posted, by the shard that they are for."""
         counting = set(segments)
         found: dict[int, list[str]] = {}
         for match in self._matches(_OUTBOX):

@@ -1,6 +1,7 @@
 """One shard on a worker: its lease, its state made anew, the run, and checkpoints as it goes on.
 
-Everything but `run` may be called from any thread; `run` blocks until the shard has ended, in a loop of its own.
+Everything but `run` may be called from any thread; `run` blocks until the shard has ended, in a loop of its
+own.
 """
 
 from __future__ import annotations
@@ -263,7 +264,8 @@ class ShardRun:
         publish = bodies.publish if keeps else _publish_nothing
         if keeps:
             publish_counting(log, segments, publish)
-            bodies.inherit_parts(lease.epoch - 1)
+            if lease.is_handed_on:  # else somebody may still be writing to them
+                bodies.inherit_parts(lease.epoch - 1)
             directory.parts = bodies.parts
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a process that had this number before
         restore(log, segments, directory, share, bodies.has)
@@ -294,7 +296,8 @@ class ShardRun:
         self._drop_copies(log, lease)
         if keeps and not summary.pending:
             bodies.drop_all()
-        self._lay_out(directory, log.place, lease)
+        if isinstance(log.place, FolderPlace):
+            self._lay_out(directory, log.place, lease)
         claimed, read = crawl_progress(directory.own / "checkpoint.db") if follows else (0, [])
         end = ShardEnd(
             is_complete=summary.stopped is None and not summary.withheld,
@@ -408,7 +411,7 @@ class ShardRun:
         took = 0.0
         while True:
             until = time.monotonic() + max(times.checkpoint_s, 10 * took)
-            while time.monotonic() < until and self._new_records < times.checkpoint_records:
+            while time.monotonic() < until and self._new_records < times.checkpoint_records:  # noqa: ASYNC110
                 await asyncio.sleep(times.tick_s)
             self._new_records = 0
             begun = time.monotonic()

@@ -1,8 +1,8 @@
 """Bodies in a shared folder: staged under their epoch, and published once a segment that names them counts.
 
-Invariant: under a final name stands what a counting record tells of, or nothing. A worker that lost its shard
-can still write what it stages, which nobody looks at, and can publish only what counts anyway: a rename moves a
-staged body once, whoever comes first.
+Invariant: under a final name stands what a counting record tells of, or nothing. A worker that lost its
+shard can still write what it stages, which nobody looks at, and can publish only what counts anyway: a
+rename moves a staged body once, whoever comes first.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class StagedBodies:
                     continue
                 folder, _, name = path.rpartition("/")
                 with contextlib.suppress(FileNotFoundError):  # it has moved already
-                    os.rename(  # noqa: PTH104
+                    os.rename(
                         os.fsencode(source) + b"/" + path.encode(),
                         name.encode(),
                         dst_dir_fd=folders.folder(folder),

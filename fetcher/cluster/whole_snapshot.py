@@ -33,7 +33,10 @@ class WholeSnapshot:
         """A shard had ended before this run."""
         ended = summary.ended
         self._sessions[shard, 0] = Snapshot(
-            **summary.finals(),
+            done=summary.done,
+            unchanged=summary.unchanged,
+            failed=summary.failed,
+            refused=summary.refused,
             listed=ended + summary.pending,
             input_ended=True,
             pending=summary.pending,

@@ -1,0 +1,72 @@
+"""Workers, scheduler and client are killed, and stopped for longer than a lease: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.clusters import Cluster, segments, starts, wait_for_segments, wait_for_starts
+from support.faultserver import Exchange
+from support.program import records, write_list
+from support.site import Site
+
+HOSTS = [f"127.0.0.{n}" for n in range(1, 25)]
+PER_HOST = 2
+SETTINGS = {"per_host": PER_HOST, "shards": 12, "concurrency": 48, "retries": 6}
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def slow(x: Exchange) -> None:
+    """/slow/N: a page that takes a moment, so that many are under way at any time."""
+    await x.pause(0.05)
+    await x.answer(200, body=x.content(700))
+
+
+def check_whole(out: Path, site: Site, urls: list[str]) -> None:
+    lines = records(out)
+    assert Counter(line["url"] for line in lines) == Counter(urls)
+    for line in lines:
+        assert line["state"] == "done", line
+        data = (out / line["path"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == line["sha256"]
+    assert max(site.most_active.values()) <= PER_HOST
+    files = {path for path in out.glob("[0-9]*/1*/**/*") if path.is_file()}
+    assert len(files) == len(urls)
+
+
+def test_whatever_is_killed_the_same_command_ends_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Site({}, HOSTS[1:]) as site, Cluster(tmp_path / "cluster") as cluster:
+        site.route("/slow", slow)
+        urls = [f"http://{host}:{site.port}/slow/{n}" for n in range(60) for host in HOSTS]
+        listed = write_list(tmp_path / "urls.txt", urls)
+        for _ in range(3):
+            cluster.add_worker()
+        with cluster.client("get", listed, out, **SETTINGS) as client:
+            assert wait_for_segments(out, 3)
+            cluster.workers[0].kill()
+            cluster.add_worker()
+            assert wait_for_segments(out, 8)
+            client.process.kill()
+        with cluster.client("get", listed, out, **SETTINGS) as client:
+            # Nobody begins a shard before it, though those that run go on for a while.
+            assert wait_for_starts(out, starts(out) + 4)
+            cluster.workers[1].kill()
+            assert wait_for_segments(out, len(segments(out)) + 3)
+            cluster.scheduler.kill()
+            assert client.wait() == 5  # and it says that the same command continues
+        for worker in cluster.workers:
+            worker.kill()
+        cluster.start_scheduler()
+        for _ in range(2):
+            cluster.add_worker()
+        with cluster.client("get", listed, out, **SETTINGS) as client:
+            assert client.wait() == 0
+            assert client.summary["done"] == len(urls)
+        check_whole(out, site, urls)
+        repeated = len(site.log) - len(urls)
+        # Five processes with 48 exchanges in flight, and half a second of records that had no segment.
+        assert repeated < len(urls) / 2
