@@ -267,11 +267,12 @@ class ClusterDownload(Download):
                 Conductor(
                     client,
                     run,
-                    lambda shard: self._task(run, listed, shard, sharers),
+                    lambda shard, session: self._task(run, listed, shard, session, sharers),
                     threads=threads,
                     concurrency=settings.concurrency,
                     rate=settings.rate,
                     bandwidth=settings.max_bandwidth,
+                    silence_s=self._times.lease.takeover_s,
                     progress=self._progress,
                     on_status=self._hear,
                 )
@@ -308,7 +309,7 @@ class ClusterDownload(Download):
             raise RuntimeError(f"{rounds.undelivered} files of links are undelivered, and no shard runs")
         return self._stopped[0] if self._stopped else WORKERS_DIED if lost else None
 
-    def _task(self, run: str, listed: _Listed, shard: int, sharers: int) -> ShardTask:
+    def _task(self, run: str, listed: _Listed, shard: int, session: int, sharers: int) -> ShardTask:
         settings, rounds = self.settings, self._rounds
         is_first = shard not in rounds.had_session
         settings = msgspec.structs.replace(
@@ -331,6 +332,7 @@ class ClusterDownload(Download):
             share=Share(shard, manifest.shards, manifest.divided),
             settings=settings,
             environ={name: value for name, value in self._environ.items() if name.lower().endswith("_proxy")},
+            session=session,
             list_number=listed.list.number,
             times=self._times,
             inbox=rounds.unread(shard) if self._follows else {},

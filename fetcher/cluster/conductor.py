@@ -42,7 +42,11 @@ _MOST_GIVEN_UP = 3  # times without any progress
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[ShardStatus]).decode
 
-MakeTask = Callable[[int], ShardTask]
+MakeTask = Callable[[int, int], ShardTask]
+
+
+class WorkerSilent(WorkerDied):
+    """A worker does not answer: it may be dead, or only asleep."""
 
 
 class ShardLostWorkers(WorkerDied):
@@ -59,8 +63,9 @@ class ShardLostWorkers(WorkerDied):
 class Conductor:
     """Runs shards on the workers of a cluster.
 
-    `make_task` makes the task of a shard as it is to be now. `progress` tells how far a shard has come, as a
-    number that only grows. `on_status` hears how each shard stands, again and again.
+    `make_task` makes the task of a shard as it is to be now, for the session of that number. `progress` tells
+    how far a shard has come, as a number that only grows. `on_status` hears how each shard stands, again and
+    again. What a worker has is begun elsewhere too once it has not answered for `silence_s`.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Conductor:
         concurrency: int,
         rate: float | None,
         bandwidth: float | None,
+        silence_s: float,
         progress: Callable[[int], int],
         on_status: Callable[[ShardStatus], None],
     ) -> None:
@@ -83,6 +89,10 @@ class Conductor:
         self._on_status = on_status
         self._concurrency = DividedTotal(concurrency, least=1)
         self._threads = threads
+        self._silence_s = silence_s
+        self._answered: dict[str, float] = {}  # by worker: when it did last
+        self._silent: set[str] = set()
+        self._session: dict[int, int] = {}
         self._rate, self._bandwidth = rate, bandwidth
         self._least_part = 1 / (4 * max(1, threads))
         self._parts = DividedTotal(1.0, least=self._least_part) if rate or bandwidth else None
@@ -130,9 +140,12 @@ class Conductor:
         for place, shard in enumerate(shards):
             assert shard not in self._tasks
             self._sessions += 1
+            self._session[shard] = self._sessions
+            others = {*self._answered} - self._silent
             future: Future[ShardResult] = self._client.submit(
                 fetch_shard,
-                self._make_task(shard),
+                self._make_task(shard, self._sessions),
+                workers=sorted(others) if self._silent and others else None,
                 key=f"{self._run}-{shard:04d}-{self._sessions}",
                 pure=False,
                 priority=-place,
@@ -178,7 +191,7 @@ class Conductor:
                     self.submit([shard])
                     continue
                 return result
-            if isinstance(result, KilledWorker | LeaseLost) and self._stop is None:
+            if isinstance(result, KilledWorker | LeaseLost | WorkerSilent) and self._stop is None:
                 if self._may_go_on(shard):
                     self.submit([shard])
                     continue
@@ -202,7 +215,7 @@ class Conductor:
                 raise
             is_lost = "lost" in getattr(error, "reason", "")
             if self._stop is not None and not is_lost:  # it had not begun
-                return self._ended.put_nowait((shard, not_begun(self._make_task(shard), self._stop)))
+                return self._ended.put_nowait((shard, not_begun(self._make_task(shard, 0), self._stop)))
             result = WorkerDied("the scheduler of the cluster is gone", hint="the same command continues")
             result.__cause__ = error
         except Exception as error:  # noqa: BLE001  (whatever ended it, somebody is to know)
@@ -229,6 +242,7 @@ class Conductor:
                         return
             if self._stop is not None:
                 await self._drop_waiting(workers)
+            await self._look_for_silent(workers, now)
             self._give_orders()
             for address in workers:
                 if address not in self._asking:
@@ -244,6 +258,26 @@ class Conductor:
         if self._stop is not None or len(self._last) < min(len(self._tasks), self._threads):
             return True
         return any(not status.concurrency for status in self._last.values())
+
+    async def _look_for_silent(self, workers: Mapping[str, Any], now: float) -> None:
+        """Have others do what a worker has that does not answer any more; the scheduler is in no hurry."""
+        for address in [*self._answered]:
+            if address not in workers:
+                del self._answered[address]
+                self._silent.discard(address)
+        for address in workers:
+            answered = self._answered.setdefault(address, now)
+            if now - answered <= self._silence_s:
+                self._silent.discard(address)
+            elif address not in self._silent:
+                self._silent.add(address)
+                with contextlib.suppress(OSError, TimeoutError):
+                    found = await asyncio.wait_for(self._client.processing([address]), _GONE_S)
+                    keys = {str(key) for key in found.get(address, ())}
+                    for shard, future in [*self._futures.items()]:
+                        if str(future.key) in keys and shard in self._tasks:
+                            self._tasks[shard].cancel()
+                            self._ended.put_nowait((shard, WorkerSilent(f"{address} does not answer")))
 
     def _lose_all(self) -> None:
         for shard, task in self._tasks.items():
@@ -294,12 +328,13 @@ class Conductor:
             self._asking.pop(address, None)
         found = answer.get(address)
         if isinstance(found, bytes):
+            self._answered[address] = asyncio.get_running_loop().time()
             for status in _decode(found):
                 self._hear(status, address)
 
     def _hear(self, status: ShardStatus, address: str) -> None:
         shard = status.share.index
-        if shard not in self._tasks:
+        if shard not in self._tasks or status.session != self._session[shard]:
             return
         if shard not in self._last:
             self._wake.set()

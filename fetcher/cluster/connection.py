@@ -23,6 +23,7 @@ LOCAL = re.compile(r"local:([0-9]{1,4})")
 THREADS = 2  # of a local worker: while one shard waits for its last hosts, another has the core
 _CONNECT_S = 20.0
 _FACTS_S = 60.0
+_JOIN_S = 60.0
 
 
 @asynccontextmanager
@@ -104,9 +105,11 @@ async def check_workers(client: Client) -> int:
     Raises:
         ConfigError: there is no worker, one has another version, or its folder is on a network disk.
     """
+    with contextlib.suppress(TimeoutError):
+        await client.wait_for_workers(1, timeout=_JOIN_S)
     workers = await workers_of(client)
     if not workers:
-        raise ConfigError("cluster: there is no worker", hint="start some, and wait until they have joined")
+        raise ConfigError(f"cluster: no worker has joined within {_JOIN_S:.0f} s", hint="start some")
     asking = client.run(worker_facts, workers=list(workers), on_error="return")
     try:
         facts: Mapping[str, Any] = await asyncio.wait_for(asking, _FACTS_S)

@@ -65,6 +65,7 @@ class ShardTask(msgspec.Struct, frozen=True, kw_only=True):
     share: Share
     settings: Settings
     environ: Mapping[str, str]
+    session: int
     list_number: int
     times: ClusterTimes
     inbox: Mapping[int, list[str]] = {}
@@ -87,6 +88,7 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a shard stands. `concurrency` and `part` are what it has of the totals, 0 before it was told."""
 
     share: Share
+    session: int
     phase: str = "waiting"
     concurrency: int = 0
     part: float = 0.0
@@ -171,6 +173,7 @@ class ShardRun:
             order = self._order
         return ShardStatus(
             share=self._task.share,
+            session=self._task.session,
             phase=self._phase,
             concurrency=0 if order is None else order.concurrency,
             part=0.0 if order is None else order.part,

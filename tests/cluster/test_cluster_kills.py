@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.clusters import Cluster, segments, starts, wait_for_segments, wait_for_starts
 from support.faultserver import Exchange
-from support.program import records, write_list
+from support.program import eventually, records, write_list
 from support.site import Site
 
 HOSTS = [f"127.0.0.{n}" for n in range(1, 25)]
@@ -70,3 +71,30 @@ def test_whatever_is_killed_the_same_command_ends_it(tmp_path: Path) -> None:
         repeated = len(site.log) - len(urls)
         # Five processes with 48 exchanges in flight, and half a second of records that had no segment.
         assert repeated < len(urls) / 2
+
+
+def test_a_worker_that_wakes_after_its_lease_changes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Site({}, HOSTS[1:8]) as site, Cluster(tmp_path / "cluster") as cluster:
+        site.route("/slow", slow)
+        urls = [f"http://{host}:{site.port}/slow/{n}" for n in range(150) for host in HOSTS[:8]]
+        listed = write_list(tmp_path / "urls.txt", urls)
+        asleep = cluster.add_worker()
+        with cluster.client(
+            "get", listed, out, **(SETTINGS | {"shards": 2, "user_agent": "fetcher"})
+        ) as client:
+            assert wait_for_segments(out, 3)
+            asleep.send_signal(signal.SIGSTOP)
+            assert eventually(lambda: not any(site.active.values()))  # what it had sent has come
+            before, stopped = len(site.log), starts(out)
+            cluster.add_worker()
+            assert wait_for_starts(out, stopped + 2)  # both are with the other one now
+            assert eventually(lambda: len(site.log) > before + 50)
+            asleep.send_signal(signal.SIGCONT)
+            assert client.wait() == 0
+            assert client.summary["done"] == len(urls)
+        check_whole(out, site, urls)
+        after = Counter((hit.host_header, hit.target) for hit in site.log[before:])
+        assert max(after.values()) == 1, "both sent requests"
+        owners = {int(path.name[1:3]) for path in segments(out)}
+        assert owners == {1, 2}

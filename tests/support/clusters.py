@@ -50,6 +50,8 @@ class Cluster:
 
     def start_scheduler(self) -> None:
         """Start a scheduler, in the place of one that is gone."""
+        if self.file.exists():
+            self.scheduler.wait()
         self.file.unlink(missing_ok=True)
         self.scheduler = self._start(
             "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
