@@ -50,7 +50,7 @@ async def _local(processes: int) -> AsyncIterator[Client]:
                 n_workers=processes,
                 threads_per_worker=THREADS,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,  # the limits are the engine's
                 local_directory=folder,
                 silence_logs=logging.CRITICAL,
