@@ -46,7 +46,8 @@ class Rounds:
             return not (listed or was_begun)
         self._note(shard, end)
         is_listed = not listed or end.list_number == list_number
-        if again or not (is_listed and end.is_complete):
+        is_limited = self._max_pages is None and end.summary.pending > 0  # by another --max-pages, before
+        if again or is_limited or not (is_listed and end.is_complete):
             self._open.add(shard)
         return shard not in self._open
 
