@@ -261,13 +261,12 @@ class ClusterDownload(Download):
         run = "fetcher-" + hashlib.sha256(os.fsencode(self._output.root.resolve())).hexdigest()[:12]
         failure: BaseException | None = None
         lost: list[int] = []
-        sharers = 1
         async with contextlib.AsyncExitStack() as stack:
             conductor = await stack.enter_async_context(
                 Conductor(
                     client,
                     run,
-                    lambda shard, session: self._task(run, listed, shard, session, sharers),
+                    lambda shard, session: self._task(run, listed, shard, session),
                     threads=threads,
                     concurrency=settings.concurrency,
                     rate=settings.rate,
@@ -288,7 +287,6 @@ class ClusterDownload(Download):
             while True:
                 if not self._stopped and failure is None:
                     ready = [shard for shard in rounds.runnable(conductor.running) if shard not in lost]
-                    sharers = len(ready)
                     conductor.submit(ready)
                 if not conductor.running:
                     break
@@ -309,7 +307,7 @@ class ClusterDownload(Download):
             raise RuntimeError(f"{rounds.undelivered} files of links are undelivered, and no shard runs")
         return self._stopped[0] if self._stopped else WORKERS_DIED if lost else None
 
-    def _task(self, run: str, listed: _Listed, shard: int, session: int, sharers: int) -> ShardTask:
+    def _task(self, run: str, listed: _Listed, shard: int, session: int) -> ShardTask:
         settings, rounds = self.settings, self._rounds
         is_first = shard not in rounds.had_session
         settings = msgspec.structs.replace(
@@ -318,7 +316,7 @@ class ClusterDownload(Download):
             output=str(self._output.root.resolve()),
             deadline=None,
             max_failures=None,
-            max_pages=rounds.pages(shard, sharers) if self._follows else None,
+            max_pages=rounds.pages(shard) if self._follows else None,
             refresh=settings.refresh and is_first,
             retry_failed=settings.retry_failed and is_first,
             cluster=None,

@@ -106,7 +106,8 @@ async def check_workers(client: Client) -> int:
         ConfigError: there is no worker, one has another version, or its folder is on a network disk.
     """
     with contextlib.suppress(TimeoutError):
-        await client.wait_for_workers(1, timeout=_JOIN_S)
+        joined: Any = client.wait_for_workers(1, timeout=_JOIN_S)  # type: ignore[func-returns-value]
+        await joined
     workers = await workers_of(client)
     if not workers:
         raise ConfigError(f"cluster: no worker has joined within {_JOIN_S:.0f} s", hint="start some")

@@ -28,6 +28,7 @@ class Rounds:
         self._claimed: dict[int, int] = {}
         self._unknown: set[int] = set()  # how many they have claimed
         self._granted: dict[int, int] = {}  # to those that are running
+        self._next: set[int] = set()  # those that were said to be runnable, and have no pages yet
         self.had_session: set[int] = set()
 
     def begin(
@@ -91,16 +92,21 @@ class Rounds:
         wanted |= {shard for shard, files in self._posted.items() if files - self._read.get(shard, set())}
         if self._pages_left() > 0:
             wanted |= self._is_pending
-        return sorted(wanted - {*running}, key=lambda shard: (-self._listed.get(shard, 0), shard))
+        self._next = wanted - {*running}
+        return sorted(self._next, key=lambda shard: (-self._listed.get(shard, 0), shard))
 
-    def pages(self, shard: int, sharers: int) -> int | None:
-        """Grant a session its pages, one of `sharers`. Returns how many the shard may have claimed then."""
+    def pages(self, shard: int) -> int | None:
+        """Grant a session its part of the pages that are left, shared by those that were said to be runnable.
+
+        Returns how many pages the shard may have claimed then, in all its sessions.
+        """
         if self._max_pages is None:
             return None
         if shard in self._unknown:
             return 0  # it ends at once, and tells how many it has
-        grant = max(0, -(-self._pages_left() // max(1, sharers)))
-        self._granted[shard] = grant
+        if (grant := self._granted.get(shard)) is None:  # else it goes on with what it had
+            grant = self._granted[shard] = max(0, -(-self._pages_left() // max(1, len(self._next))))
+        self._next.discard(shard)
         return self._claimed.get(shard, 0) + grant
 
     def _pages_left(self) -> int:

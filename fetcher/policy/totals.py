@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 _UNUSED = 0.8  # below this part of what it has, a holder has more than it uses
-_ROOM = 1.25  # over what it uses, to grow into
+_ROOM = 1.5  # over what it uses, to grow into
 _NEGLIGIBLE = 1e-9
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.clusters import Cluster, segments, starts, wait_for_segments, wait_for_starts
 from support.faultserver import Exchange
 from support.program import eventually, records, write_list
 from support.site import Site
+
+from fetcher.download import Download
+from fetcher.settings import crawl_defaults, make
+from fetcher.sources.iterables import IterableSource
 
 HOSTS = [f"127.0.0.{n}" for n in range(1, 25)]
 PER_HOST = 2
@@ -98,3 +104,40 @@ def test_a_worker_that_wakes_after_its_lease_changes_nothing(tmp_path: Path) -> 
         assert max(after.values()) == 1, "both sent requests"
         owners = {int(path.name[1:3]) for path in segments(out)}
         assert owners == {1, 2}
+
+
+def test_a_crawl_that_was_killed_twice_comes_to_the_pages_of_one_process(tmp_path: Path) -> None:
+    out, hosts = tmp_path / "out", [f"127.0.0.{n}" for n in range(1, 61)]
+    with Site({}, hosts[1:]) as site, Cluster(tmp_path / "cluster") as cluster:
+
+        async def page(x: Exchange) -> None:
+            """/page/N: links to three pages of other hosts."""
+            n = int(x.hit.path.rpartition("/")[2])
+            links = [
+                f'<a href="http://{hosts[(n * 7 + k * 11) % 60]}:{site.port}/page/{(n * 3 + k) % 40}">x</a>'
+                for k in range(3)
+            ]
+            await x.pause(0.02)
+            await x.answer(200, [("Content-Type", "text/html")], "".join(links).encode())
+
+        site.route("/page", page)
+        seeds = [f"http://{host}:{site.port}/page/{n}" for n, host in enumerate(hosts[:9])]
+        listed = write_list(tmp_path / "seeds.txt", seeds)
+        crawl = {"scope": "any", "depth": 6, "no_robots": True, "private_addresses": "allow"}
+        settings = SETTINGS | crawl | {"shards": 7}
+        for _ in range(2):
+            cluster.add_worker()
+        with cluster.client("crawl", listed, out, **settings) as client:
+            assert wait_for_segments(out, 4)
+            cluster.workers[0].kill()
+            cluster.add_worker()
+            assert wait_for_segments(out, 8)
+            client.process.kill()
+        with cluster.client("crawl", listed, out, **settings) as client:
+            assert client.wait() == 0
+        asked = len(site.log)
+        given = settings | {"shards": None}
+        alone = msgspec.structs.replace(crawl_defaults(make(given), given), output=str(tmp_path / "one"))
+        asyncio.run(Download(alone, command="crawl").run([IterableSource(seeds)]))
+        check_whole(out, site, [line["url"] for line in records(tmp_path / "one")])
+        assert len(site.log) - asked >= 100, "it is a crawl of some size"
