@@ -52,6 +52,7 @@ async def _local(processes: int) -> AsyncIterator[Client]:
                 processes=True,
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,  # the limits are the engine's
+                preload=["fetcher.cluster.local_worker"],
                 local_directory=folder,
                 silence_logs=logging.CRITICAL,
                 asynchronous=True,

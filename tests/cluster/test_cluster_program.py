@@ -38,7 +38,7 @@ def test_processes_of_this_machine_are_stopped_by_ctrl_c_and_go_on(program: Prog
         assert "to continue:" in ended.err
         assert len(records(out)) == 40
         site.release()
-        ended = program.run(*command, "--json", limit_s=120)
+        ended = program.run(*command, "--json", limit_s=120, is_fresh=True)
         assert ended.code == 0, ended.err
         assert len(ended.lines) == len(urls) - 40
         assert sorted(line["url"] for line in records(out)) == sorted(urls)
