@@ -44,10 +44,15 @@ _MOST_NOTICES = 100
 
 
 class ClusterTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds: of leases, between checkpoints, and how long a shard goes on without word of its client."""
+    """Seconds: of leases, between checkpoints, and how long a shard goes on without word of its client.
+
+    A shard that is at work for long has fewer checkpoints: one in a sixtieth of its time, up to
+    `most_checkpoint_s`. Thousands of slow hosts would make millions of segments with a few records each.
+    """
 
     lease: LeaseTimes = LeaseTimes()
     checkpoint_s: float = 10.0
+    most_checkpoint_s: float = 300.0
     checkpoint_records: int = 10_000
     client_s: float = 60.0
     tick_s: float = 0.25
@@ -411,9 +416,10 @@ class ShardRun:
     async def _write_checkpoints(self, checkpoints: Checkpoints, in_thread: Any, download: Download) -> None:
         """Write one every some seconds or records, but spend no more than a tenth of the time on it."""
         times = self._task.times
-        took = 0.0
+        took, since = 0.0, time.monotonic()
         while True:
-            until = time.monotonic() + max(times.checkpoint_s, 10 * took)
+            now = time.monotonic()
+            until = now + max(checkpoint_after(times, now - since), 10 * took)
             while time.monotonic() < until and self._new_records < times.checkpoint_records:  # noqa: ASYNC110
                 await asyncio.sleep(times.tick_s)
             self._new_records = 0
@@ -452,6 +458,11 @@ def _kept_up(lease: Lease, times: LeaseTimes) -> Any:
     finally:
         over.set()
         thread.join()
+
+
+def checkpoint_after(times: ClusterTimes, age_s: float) -> float:
+    """Return how long a session of that age waits for its next checkpoint."""
+    return max(times.checkpoint_s, min(times.most_checkpoint_s, age_s / 60))
 
 
 def _publish_nothing(epoch: int, lines: list[bytes]) -> None:
