@@ -3,10 +3,10 @@
     python benchmarks/cluster_simulation.py
     python benchmarks/cluster_simulation.py --urls 1e8 --hosts 1e6 --machines 100 --exponent 0.8
 
-The sizes of hosts follow Zipf's law. They go to shards, and those that are too large are divided, by the rules
-of `fetcher/policy/shares.py`; shards go to threads of workers as they become free, the largest first. A shard
-takes as long as its slowest host, or as its thread needs for all of them. What one record and one row cost, and
-how fast a state is made anew, is measured here, on this machine, with the program's own code.
+The sizes of hosts follow Zipf's law. They go to shards, and those that are too large are divided, by the
+rules of `fetcher/policy/shares.py`; shards go to threads of workers as they become free, the largest first.
+A shard takes as long as its slowest host, or as its thread needs for all of them. What one record and one
+row cost, and how fast a state is made anew, is measured here, on this machine, with the program's own code.
 """
 
 from __future__ import annotations
