@@ -81,6 +81,14 @@ class Fetcher:
         self._loop = asyncio.get_running_loop()
         return self
 
+    if not TYPE_CHECKING:  # to a type checker it is none
+
+        def __enter__(self) -> Self:
+            raise TypeError("open a Fetcher by 'async with'; in plain code its functions need no 'with'")
+
+        def __exit__(self, *_: object) -> None:
+            """Never reached."""
+
     async def __aexit__(self, *_: object) -> None:
         for task in list(self._tasks):
             await cancelled(task)
@@ -108,7 +116,7 @@ class Fetcher:
         task.add_done_callback(self._tasks.discard)
 
     def stream(self, urls: Urls) -> Stream:
-        """Results as they end, one for each item of `urls`, which may be endless or asynchronous.
+        """Give results as they end, one for each item of `urls`, which may be endless or asynchronous.
 
         Items are URLs, or mappings with the columns of a JSONL input. `urls` is read at most
         2 × `concurrency` ahead of what was taken. Bodies stay in memory, `max_size` 64 MiB unless set,
@@ -221,13 +229,13 @@ class Fetcher:
 
 @lists_settings("get", SPEED, LIMITS, REQUEST)
 def stream(urls: Urls, **settings: Unpack[SettingsDict]) -> Stream:
-    """Results as they end, in async and in plain code; see `Fetcher.stream`."""
+    """Give results as they end, in async and in plain code; see `Fetcher.stream`."""
     return Stream(urls, _for_streams(make(settings), settings))
 
 
 @lists_settings("crawl", SPEED, CRAWLING, PARSING, LIMITS, REQUEST)
 def crawl(seeds: Urls | str, **settings: Unpack[SettingsDict]) -> Crawl:
-    """Pages of a crawl as they end, in async and in plain code; see `Fetcher.crawl`."""
+    """Give the pages of a crawl as they end, in async and in plain code; see `Fetcher.crawl`."""
     return Crawl([seeds] if isinstance(seeds, str) else seeds, _for_crawls(settings))
 
 

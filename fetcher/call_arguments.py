@@ -47,7 +47,7 @@ def with_params(url: str, params: Any) -> str:
 
 
 def header_fields(headers: Any) -> dict[str, str]:
-    """Headers by name; fields of one name are joined (RFC 9110 §5.3), and an empty value takes one away."""
+    """Join headers of one name (RFC 9110 §5.3); an empty value takes a field away."""
     found: dict[str, tuple[str, str]] = {}
     given: Sequence[Header] = convert(OPTIONS["headers"], headers)
     for name, value in given:

@@ -3,30 +3,24 @@
 Invariant: every value is parsed by its option's type wherever it came from, carries its origin, and
 anything unknown or wrong is a `ConfigError` that names the place before any request is made. A list
 (`headers`, `input`, `resolve`) is replaced as a whole, never joined over places.
-
-Over 400 lines, because one order of precedence and one way to name a place hold over files, environment,
-flags and job files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
 
 from fetcher.errors import ConfigError, StorageError
+from fetcher.named_file import printable, read_whole, reason_of
 from fetcher.native import argument_text
-from fetcher.option_types import Plain
 from fetcher.option_types.values import FUNCTION, PATTERNS
 from fetcher.policy.object_urls import is_object_url
 from fetcher.settings import (
     EXCLUSIVE,
-    HOST_OPTIONS,
     OLD_KEYS,
     OPTIONS,
     Command,
@@ -40,16 +34,15 @@ from fetcher.settings import (
     seen,
     unknown_key,
 )
+from fetcher.toml_file import TomlFile, toml_value
 
 FILE_NAME: Final = "fetcher.toml"
 COMMANDS: Final[tuple[Command, ...]] = get_args(Command)
 # Code of whoever wrote in the folder one happens to be in.
 NOT_FROM_FOUND_FILE: Final = frozenset({"parser", "on_done"})
 JOB_OPTIONS: Final[dict[str, Option]] = {"inputs": OPTIONS["input"], "output": OPTIONS["output"]}
-MOST_TOML: Final = 16 * 1024**2
 MOST_DATA: Final = 128 * 1024**2  # bytes of a request's body, which is held in memory
 _PREFIX = "FETCHER_"
-_READ_BYTES = 1024**2
 _CONFIG_VARIABLE = OPTIONS["config"].variable
 
 
@@ -103,7 +96,7 @@ def load(
     named = config_path or flags.get("config") or environ.get(_CONFIG_VARIABLE)
     path = Path(named) if named else found
     label = "--config: " if config_path or flags.get("config") else f"{_CONFIG_VARIABLE}: " if named else ""
-    places = [] if path is None else _read_file(_File(path, is_found=not named, label=label), command)
+    places = [] if path is None else _read_file(TomlFile(path, is_found=not named, label=label), command)
     return _overlaid([*places, _read_environ(environ, command), _read_flags(flags, command)], command)
 
 
@@ -112,7 +105,7 @@ def load_job(path: Path, *, flags: Mapping[str, Any], environ: Mapping[str, str]
 
     The default output is beside the job file too. Raises `ConfigError`.
     """
-    file = _File(path, base=path.parent)
+    file = TomlFile(path, base=path.parent)
     command, urls, job = _read_job(file)
     places = _read_file(file, command)
     output = _Layer({"output": str(path.parent / Settings().output)}, {"output": "default"})
@@ -164,7 +157,7 @@ def named_by_place(origins: Mapping[str, str]) -> Iterator[None]:
 
 
 def _read_environ(environ: Mapping[str, str], command: Command) -> _Layer:
-    """Every variable is checked; those of another command are not used."""
+    """Read the variables. All are checked; those of another command are not used."""
     place = _Layer()
     known = {option.variable: option for option in OPTIONS.values() if "env" in option.where}
     old = {_PREFIX + name.upper(): OPTIONS[key].variable for name, key in OLD_KEYS.items()}
@@ -216,7 +209,7 @@ def _converted(option: Option, raw: Any, label: str, base: Path | None = None) -
         try:
             raw = read_whole(path, most=MOST_DATA).translate(None, b"\r\n\0")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{label}: cannot read {_printable(path)}: {_reason(error)}") from error
+            raise ConfigError(f"{label}: cannot read {printable(path)}: {reason_of(error)}") from error
     value = convert(option, raw, label)
     if option.kind is PATTERNS and value:
         _check_patterns(option.key, value, label)
@@ -252,117 +245,7 @@ def _joined(base: Path | None, path: str) -> str:
     return path if base is None or path == "-" or is_object_url(path) else str(base / path)
 
 
-def read_whole(path: str | Path, *, most: int) -> bytes:
-    """Return a file that a setting names, or what comes through a pipe; no device that never ends.
-
-    Raises `OSError`, and `ValueError` for a path that can't be one; both say why.
-    """
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a path as given)
-        blocks, size = [], 0
-        while block := file.read(_READ_BYTES):
-            blocks.append(block)
-            size += len(block)
-            if size > most:
-                raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
-    return b"".join(blocks)
-
-
-def _printable(path: str) -> str:
-    return path if path.isprintable() else ascii(path)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-# --- TOML files ----------------------------------------------------------------------------------
-
-
-class _File:
-    """A TOML file: its tables, and the line of each key as far as a light scan finds it.
-
-    `base` is the folder of a job file; `is_found` says that nobody named the file, `label` how it was named.
-    """
-
-    def __init__(
-        self, path: Path, base: Path | None = None, *, is_found: bool = False, label: str = ""
-    ) -> None:
-        self.name = _printable(str(path))
-        self.base = base
-        self.is_found = is_found
-        self.label = label
-        text = self._text(path)
-        import tomllib  # noqa: PLC0415  (only where there is a file)
-
-        try:
-            self.tables: dict[str, Any] = tomllib.loads(text)
-        except (ValueError, RecursionError) as error:
-            place = re.search(r" \(at line ([0-9]+), column [0-9]+\)", str(error))
-            line = f":{place[1]}" if place else ""
-            what = str(error).replace(place[0], "") if place else _reason(error)
-            raise ConfigError(f"{self.name}{line}: not TOML: {what}") from error
-        self._lines = _lines_of_keys(text)
-
-    def _text(self, path: Path) -> str:
-        try:
-            data = read_whole(path, most=MOST_TOML)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.label}cannot read {self.name}: {_reason(error)}") from error
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{self.name}:{line}: not TOML: the text is not UTF-8") from error
-
-    def place(self, *path: str) -> str:
-        """`fetcher.toml:12` for a key, or for the closest table around it that was found."""
-        for end in range(len(path), 0, -1):
-            if line := self._lines.get(path[:end]):
-                return f"{self.name}:{line}"
-        return self.name
-
-    def table(self, section: str) -> Mapping[str, Any]:
-        """Return a section, empty if it is absent."""
-        table = self.tables.get(section, {})
-        if not isinstance(table, Mapping):
-            raise ConfigError(f"{self.place(section)}: {section}: expected a section [{section}]")
-        return table
-
-
-def _lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
-    """Map keys and sections to their lines: one per line, as people write them."""
-    found: dict[tuple[str, ...], int] = {}
-    section: tuple[str, ...] = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        start = line.strip()
-        if start.startswith("["):
-            section = _dotted(start) or section
-            path = section
-        elif "=" in start and not start.startswith("#"):
-            path = section + _dotted(start.partition("=")[0] + "= 0")
-        else:
-            continue
-        for end in range(1, len(path) + 1):
-            found.setdefault(path[:end], number)
-    return found
-
-
-def _dotted(line: str) -> tuple[str, ...]:
-    """Return the key of one line of TOML as its parts; empty if the line has none."""
-    import tomllib  # noqa: PLC0415
-
-    try:
-        table = tomllib.loads(line)
-    except ValueError:
-        return ()
-    parts: list[str] = []
-    while isinstance(table, dict) and len(table) == 1:
-        key, table = next(iter(table.items()))
-        parts.append(key)
-    return tuple(parts)
-
-
-def _read_file(file: _File, command: Command) -> list[_Layer]:
+def _read_file(file: TomlFile, command: Command) -> list[_Layer]:
     """[common] and the section of `command`, later winning; every section is checked."""
     is_job = file.base is not None
     sections = ["common", *COMMANDS, "host", *(["job"] if is_job else [])]
@@ -381,7 +264,7 @@ def _expected_in(option: Option, command: Command) -> str:
     return f"expected in [{option.only}]" if option.only else f"expected in [common] or [{command}]"
 
 
-def _read_section(file: _File, section: str) -> _Layer:
+def _read_section(file: TomlFile, section: str) -> _Layer:
     place = _Layer()
     known = {key: option for key, option in OPTIONS.items() if "toml" in option.where}
     for name, raw in file.table(section).items():
@@ -404,7 +287,7 @@ def _read_section(file: _File, section: str) -> _Layer:
     return place
 
 
-def _read_hosts(file: _File) -> _Layer:
+def _read_hosts(file: TomlFile) -> _Layer:
     place = _Layer()
     hosts: dict[str, HostSettings] = {}
     for name, table in file.table("host").items():
@@ -421,7 +304,7 @@ def _read_hosts(file: _File) -> _Layer:
     return place
 
 
-def _read_job(file: _File) -> tuple[Command, tuple[str, ...], _Layer]:
+def _read_job(file: TomlFile) -> tuple[Command, tuple[str, ...], _Layer]:
     """Return the [job] section: its command, its URLs, and its inputs and output as settings."""
     table = file.table("job")
     if not table:
@@ -443,103 +326,3 @@ def _read_job(file: _File) -> tuple[Command, tuple[str, ...], _Layer]:
     if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
         raise ConfigError(f"{file.place('job', 'urls')}: urls: expected a list of URLs, got {seen(urls)}")
     return command, tuple(urls), place
-
-
-# --- showing them --------------------------------------------------------------------------------
-
-
-def describe(effective: Effective) -> list[tuple[str, str, str]]:
-    """Key, value as TOML, and origin of each setting, secrets masked; the value is empty if not given."""
-    settings = effective.settings
-    rows = [
-        (key, _shown(option, getattr(settings, key)), effective.origins[key])
-        for key, option in OPTIONS.items()
-        if "toml" in option.where
-    ]
-    for name, host in sorted(settings.hosts.items()):
-        for key, option in HOST_OPTIONS.items():
-            dotted = f"host.{toml_value(name)}.{key}"
-            if dotted in effective.origins:
-                rows.append((dotted, _shown(option, getattr(host, key)), effective.origins[dotted]))
-    return rows
-
-
-def as_json(get: Effective, crawl: Effective) -> bytes:
-    """The settings as one JSON object: by section and key, each its `value` and its `origin`; secrets masked.
-
-    [common] has those of `get`; [crawl] what is different for a crawl.
-    """
-    import tomllib  # noqa: PLC0415
-
-    sections = {
-        name: {
-            key.removeprefix("host."): {
-                "value": next(iter(tomllib.loads(f"value = {shown}").values())) if shown else None,
-                "origin": origin,
-            }
-            for key, shown, origin in rows
-        }
-        for name, rows in _sections(get, crawl).items()
-    }
-    return msgspec.json.format(msgspec.json.encode(sections))
-
-
-def as_toml(get: Effective, crawl: Effective | None = None) -> str:
-    """Return the settings as a TOML file that reads back, the origin of each beside it as a comment.
-
-    [common] has those of `get`; [crawl] what is different for a crawl, as far as that is given.
-    """
-    lines: list[str] = []
-    for section, rows in _sections(get, crawl or get).items():
-        lines += [f"[{section}]"] if rows else []
-        for key, shown, origin in rows:
-            text = f"{key.removeprefix('host.')} = {shown}" if shown else f"# {key} is not set"
-            lines.append(f"{text:<40} # {origin}")
-    return "\n".join(lines) + "\n"
-
-
-def _sections(get: Effective, crawl: Effective) -> dict[str, list[tuple[str, str, str]]]:
-    """Return the rows of `describe` by the section of a file where each would stand."""
-    sections: dict[str, list[tuple[str, str, str]]] = {"common": [], "get": [], "crawl": [], "host": []}
-    of_crawl = {row[0]: row for row in describe(crawl)}
-    for row in describe(get):
-        key, shown, _ = row
-        if key.startswith("host."):
-            sections["host"].append(row)
-        elif OPTIONS[key].only is not None:
-            if crawl is not get:
-                sections["crawl"].append(of_crawl[key])
-        elif getattr(get.settings, key) == getattr(crawl.settings, key):
-            sections["common"].append(row)
-        else:
-            # What is set in [common] can't be taken back in [crawl].
-            sections["get" if shown and not of_crawl[key][1] else "common"].append(row)
-            sections["crawl"].append(of_crawl[key])
-    return sections
-
-
-def _shown(option: Option, value: Any) -> str:
-    plain = option.kind.to_plain(option.kind.redacted(value))
-    return "" if plain is None else toml_value(plain)
-
-
-def toml_value(plain: Plain | Sequence[Any]) -> str:
-    """Return a plain value as TOML 1.0 writes it."""
-    if isinstance(plain, bool):
-        return "true" if plain else "false"
-    if isinstance(plain, str):
-        return f'"{"".join(map(_escaped, plain))}"'
-    if isinstance(plain, (int, float)):
-        return repr(plain)
-    return f"[{', '.join(toml_value(item) for item in plain or ())}]"
-
-
-def _escaped(char: str) -> str:
-    if char in '"\\':
-        return "\\" + char
-    if char.isprintable():
-        return char
-    code = ord(char)
-    if 0xD800 <= code <= 0xDFFF:  # a byte of a name that is not UTF-8: TOML can't hold it
-        return "\\uFFFD"
-    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

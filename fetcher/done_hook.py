@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fetcher.errors import StorageError
 from fetcher.events import Event, OutcomesSettled, RunStarted
 from fetcher.model import Record
 from fetcher.option_types.command import command_line
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.run_dir import RunDirectory
 from fetcher.verification.records import ends_line, length_of, lines_of, record_of
+from fetcher.whole_file import own_file
 
 _MOST_TOLD = 10
 _LONGEST = 100_000  # bytes of a variable; the system takes 131,072
@@ -157,7 +159,7 @@ class DoneHook:
         except Exception as error:  # noqa: BLE001  (the user's own code)
             self.failed += 1
             if self.failed <= _MOST_TOLD:
-                why = escape_controls(mask(f"{error}" if type(error) is HookFailed else repr(error)))
+                why = shown(f"{error}" if type(error) is HookFailed else repr(error))
                 self._notice("warning", f"on-done: {record.path}: {why}")
                 if self.failed == _MOST_TOLD:
                     self._notice("warning", "on-done: further failures are only counted")
@@ -171,13 +173,13 @@ class DoneHook:
         place = min(self._begun, default=self._read)
         if place == self._kept:
             return
-        new = self._place.with_name("on-done.new")
         try:
-            new.write_text(str(place))
-            new.replace(self._place)
+            with own_file(self._place) as file:
+                file.write(b"%d" % place)
+        except StorageError as error:  # then they come again
+            self._notice("warning", f"on-done: {error.message}")
+        else:
             self._kept = place
-        except OSError as error:  # then they come again
-            self._notice("warning", f"on-done: cannot write {self._place}: {error.strerror}")
 
 
 class HookFailed(Exception):

@@ -12,7 +12,6 @@ import msgspec
 from fetcher import wiring
 from fetcher.engine.room import NoRoom
 from fetcher.engine.run import DISK_FULL, Run
-from fetcher.errors import ConfigError
 from fetcher.events import Snapshot
 from fetcher.kept_output import check_output
 from fetcher.model import Summary
@@ -21,7 +20,7 @@ from fetcher.object_output import ObjectOutput
 from fetcher.policy.shares import Share, ShareRules
 from fetcher.ports import Backend, Observer, Source, Store
 from fetcher.run_dir import RunDirectory, directory_of
-from fetcher.settings import Settings
+from fetcher.settings import Settings, check_for_list
 from fetcher.sharding.kept_share import settle_share
 from fetcher.sharding.list_division import divided_hosts
 from fetcher.sharding.shard_folders import count_shards, make_post, run_directories
@@ -130,8 +129,8 @@ class Download:
         Cancelling abandons what is in flight; the same call continues.
         """
         settings, directory = self.settings, self.directory
-        if settings.link_check and settings.parser is not None and not self._follows:
-            raise ConfigError("parser: a link check of a list reads no page", hint="crawl, or leave it away")
+        if not self._follows:
+            check_for_list(settings)
         deadline_s = wiring.deadline_of(settings)
         ends_at = None if deadline_s is None else asyncio.get_running_loop().time() + deadline_s
         async with contextlib.AsyncExitStack() as stack:

@@ -28,6 +28,7 @@ from typing import Any, Final, Literal
 DISK_FAULTS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 Phase = Literal["name", "connect", "tls", "write", "header", "body", "total"]
+UNCONNECTED: frozenset[Phase] = frozenset({"name", "connect", "tls"})  # no connection is made yet
 
 
 class FetcherError(Exception):

@@ -106,7 +106,7 @@ class FetchCalls:
             yield [await self._calls.get()]
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
 
 def _closed() -> RuntimeError:

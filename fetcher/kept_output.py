@@ -10,6 +10,7 @@ import msgspec
 from fetcher.errors import ConfigError, StorageError
 from fetcher.policy.object_urls import object_url
 from fetcher.run_dir import RunDirectory
+from fetcher.whole_file import own_file
 
 JOURNALS = ("results.jsonl", "data.jsonl")  # what goes there beside the bodies
 
@@ -65,10 +66,5 @@ def check_output(directory: RunDirectory) -> KeptOutput | None:
 
 def keep_output(directory: RunDirectory, kept: KeptOutput) -> None:
     """Keep the output of a locked run directory. Raises `StorageError`."""
-    path = directory.kept_output
-    new = path.with_suffix(".new")
-    try:
-        new.write_bytes(msgspec.json.encode(kept))
-        new.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+    with own_file(directory.kept_output) as file:
+        file.write(msgspec.json.encode(kept))

@@ -14,7 +14,8 @@ _READY: set[tuple[str, bool, bool]] = set()
 
 async def loaded(settings: Settings, *, follows: bool = False, keeps: bool = False) -> None:
     """Import, once, what runs of `settings` need; `keeps` is for those in a run directory."""
-    needed = settings.backend, follows or settings.parser is not None, keeps
+    follows = follows or settings.parser is not None
+    needed = settings.backend, follows, keeps
     if needed not in _READY:
         await asyncio.to_thread(_load, settings, follows=follows, keeps=keeps)
         _READY.add(needed)

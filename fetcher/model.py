@@ -13,7 +13,7 @@ import contextlib
 import enum
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -405,6 +405,23 @@ class StoredPage(msgspec.Struct, frozen=True):
     forms: Sequence[ConvertedFile] = ()
 
 
+# What a result's parts are called in requests, httpx and aiohttp, and here.
+_MEANT = {
+    "content": "body",
+    "content_bytes": "body",
+    "read": "body",
+    "status_code": "status",
+    "reason": "status",
+    "reason_phrase": "status",
+    "is_success": "ok",
+    "is_error": "ok",
+    "history": "redirects",
+    "encoding": "content_type",
+    "html": "text()",
+    "cookies": "headers",
+}
+
+
 class Result(Record, kw_only=True):
     """Result of one URL, for the library's callers: a record with headers and body.
 
@@ -429,6 +446,12 @@ class Result(Record, kw_only=True):
                 status=self.status,
             )
 
+    if not TYPE_CHECKING:  # to a type checker, a name that is not there is an error
+
+        def __getattr__(self, name: str) -> Any:
+            meant = f"; did you mean {_MEANT[name]}?" if name in _MEANT else ""
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{meant}")
+
     raise_for_status = raise_for_error  # as httpx and requests call it; what was refused raises too
 
     def text(self, encoding: str | None = None) -> str:
@@ -443,13 +466,13 @@ class Result(Record, kw_only=True):
         return json.loads(self.body)
 
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _NOT_TEXT = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
 
 
 def decode_text(body: bytes, content_type: str | None, encoding: str | None = None) -> str:
     """Bytes to text by BOM, then `encoding`, then the charset label, then UTF-8."""
-    for bom, label in _BOMS:
+    for bom, label in BOMS:
         if body.startswith(bom):
             return body[len(bom) :].decode(label, "replace")
     label = encoding or _charset(content_type)

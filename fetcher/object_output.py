@@ -82,7 +82,7 @@ class ObjectOutput:
         await self.upload()
 
     def on_event(self, event: Event) -> None:
-        """There are new lines."""
+        """Note that there are new lines."""
         if isinstance(event, OutcomesSettled):
             self._is_behind = True
 

@@ -107,7 +107,7 @@ class BodyWriter(Protocol):
         """
 
     def fill(self, size: int) -> bool:
-        """So many bytes were received into `room`. As `feed`."""
+        """Note that so many bytes were received into `room`. As `feed`."""
 
     async def drain(self) -> None:
         """Wait until more can be taken: the disk, the byte budget or the bandwidth limit."""
@@ -157,7 +157,7 @@ class Frontier(Protocol):
         ...
 
     async def claim(self, limit: int, *, per_host: int, now: float) -> list[Job]:
-        """Up to `limit` pending jobs, smallest rank first, then fairly by host, then in order.
+        """Give out up to `limit` pending jobs, smallest rank first, then fairly by host, then in order.
 
         No host gets more than `per_host` claimed and not settled. `now` is UTC epoch seconds.
         A claim is lost with the session, never the job.
@@ -216,7 +216,7 @@ class StoredPageFrontier(Protocol):
         ...
 
     async def finish_stored(self) -> None:
-        """All of them have been parsed."""
+        """Note that all of them have been parsed."""
 
 
 class ExchangePool(Protocol):
@@ -283,13 +283,13 @@ class ExchangePool(Protocol):
         """Take claimed jobs, each with a target."""
 
     def settled(self, batch: Sequence[Outcome]) -> None:
-        """These outcomes are safe now."""
+        """Note that these outcomes are safe now."""
 
     def abandon(self, number: int) -> None:
-        """Nobody wants the outcome of a job any more: its exchange may be ended."""
+        """Give up a job whose outcome nobody wants any more: its exchange may be ended."""
 
     async def finish(self) -> None:
-        """There is no more work, and none in hand."""
+        """Stop what is idle: there is no more work, and none in hand."""
 
     async def wind_down(self, grace_s: float, at_once: asyncio.Event) -> None:
         """Let what is in flight end within the grace period; `at_once` cuts it short."""
@@ -298,7 +298,7 @@ class ExchangePool(Protocol):
         """Cancel every task of the pool; they end with their group."""
 
     async def aclose(self) -> None:
-        """Nothing is left behind."""
+        """Close it; nothing is left behind."""
 
 
 class Body(Protocol):
@@ -332,7 +332,7 @@ class Store(Protocol):
     keeps_exchanges: bool  # as an archive does; the engine collects them only if so
 
     async def put(self, batch: Sequence[Outcome]) -> list[str | StorageError | None]:
-        """For each, the path it is stored at (relative to the folder; None if not kept), or an error.
+        """Return for each the path it is stored at (relative to the folder; None if not kept), or an error.
 
         Each outcome has a record and a complete `body`. A store that keeps exchanges also gets every other
         outcome with `exchanges`: redirects, failures with or without the page that says why, deferrals (they

@@ -232,11 +232,18 @@ def host_settings(
         host = host_key(name if isinstance(name, str) else "")
     except ValueError:
         raise ConfigError(f"{place('')}{here}: expected a host such as example.org") from None
+    if "*" in host:
+        raise ConfigError(f"{place('')}{here}: a host is named whole: no part of it stands for others")
     if not isinstance(values, Mapping):
         raise ConfigError(f"{place('')}{here}: expected a table of {', '.join(HOST_OPTIONS)}")
     found = {}
     for key, value in with_new_keys(values).items():
         if key not in HOST_OPTIONS:
+            if isinstance(value, Mapping) and "." not in host:  # [host.example.org]
+                raise ConfigError(
+                    f"{place(str(key))}{here}: expected its settings, got a table {seen(key)}",
+                    hint='a name with dots stands in quotes: [host."example.org"]',
+                )
             raise unknown_key(key, HOST_OPTIONS, f"{place(str(key))}{here}")
         found[key] = convert(HOST_OPTIONS[key], value, f"{place(key)}{here}.{key}")
     return host, HostSettings(**found)
@@ -534,6 +541,8 @@ def convert(option: Option, value: Any, label: str = "") -> Any:
     try:
         return option.kind.parse(value)
     except ValueError:
+        if option.kind.is_repeatable and isinstance(value, (list, tuple)) and len(value) == 1:
+            value = value[0]
         got = "the value given is not shown" if option.kind.is_secret else f"got {seen(value)}"
         kind = option.kind
         is_url = isinstance(value, str) and value.startswith(("http://", "https://"))
@@ -577,6 +586,12 @@ def _for_link_check(settings: Settings, typed: Mapping[str, Any], place: Callabl
     if typed.get("store", "none") != "none":
         raise ConfigError(f"{place('link_check')}: nothing is kept", hint=f"leave {place('store')} away")
     return msgspec.structs.replace(settings, store="none")
+
+
+def check_for_list(settings: Settings) -> None:
+    """Raise `ConfigError` for what a crawl has a use for, and a list has none."""
+    if settings.link_check and settings.parser is not None:
+        raise ConfigError("parser: a link check of a list reads no page", hint="crawl, or leave it away")
 
 
 def crawl_defaults(settings: Settings, given: Collection[str]) -> Settings:

@@ -1,4 +1,4 @@
-"""Between the synchronous and the asynchronous world, in both directions.
+"""Adapters between synchronous and asynchronous code, in both directions.
 
 `async_or_sync` makes a coroutine function callable from both: inside a running loop a call gives an
 awaitable, elsewhere it gives the result. `async_wrap` makes a blocking function awaitable, in an

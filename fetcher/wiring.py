@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from fetcher.config import read_whole
 from fetcher.engine.body_options import BodyOptions
 from fetcher.engine.budget import Bandwidth, ByteBudget
 from fetcher.engine.digest import Algorithms
@@ -39,9 +38,7 @@ from fetcher.engine.task_pool import TaskPool
 from fetcher.engine.timeouts import Limits
 from fetcher.errors import ConfigError, StorageError, removed
 from fetcher.model import Headers, Outcome, SpeedSettings
-from fetcher.policy.checksums import ChecksumLists
 from fetcher.policy.content_encoding import ACCEPT_ENCODING
-from fetcher.policy.cookies import Jar, jar, load_netscape
 from fetcher.policy.credentials import Credentials, HostCredentials
 from fetcher.policy.filenames import PATH_BYTES, name_template
 from fetcher.policy.object_urls import is_object_url
@@ -50,7 +47,9 @@ from fetcher.policy.retry import RetryPolicy
 from fetcher.policy.shares import ShareRules
 from fetcher.policy.throttle import HostThrottle
 from fetcher.ports import Backend, Clock, ConnectionOptions, Frontier, Observer, Reader, Store
+from fetcher.processors import cores
 from fetcher.run_dir import RunDirectory
+from fetcher.setting_files import read_checksums, read_cookies, read_netrc
 from fetcher.settings import Settings, deadline_seconds
 from fetcher.stores.none import NoneStore
 from fetcher.version import __version__
@@ -97,8 +96,6 @@ _OF_PAGES = (
 
 WORKER_CODE = "from fetcher.worker_main import main; main()"  # no import: it stands above this module
 BYTE_BUDGET = 64 * 1024 * 1024
-_MOST_COOKIES = 64 * 1024 * 1024  # bytes of a Netscape file
-_MOST_CHECKSUMS = 256 * 1024 * 1024  # of one list
 
 
 class MonotonicClock:
@@ -252,11 +249,11 @@ def make_policies(
                 for name, own in hosts.items()
                 if own.headers or own.user
             },
-            netrc=_netrc() if settings.netrc else None,
+            netrc=read_netrc() if settings.netrc else None,
         ),
         proxies=proxies,
         throttle_of=throttle_of,
-        jar=_cookies(settings.cookies),
+        jar=read_cookies(settings.cookies),
         private_addresses=settings.private_addresses,
         max_redirects=settings.max_redirects,
         server_names=settings.server_names,
@@ -271,59 +268,6 @@ def _may_hold_links() -> Callable[[Headers], bool]:
     from fetcher.extract.links import may_hold_links  # noqa: PLC0415
 
     return may_hold_links
-
-
-def _cookies(path: str | None) -> Jar:
-    if path is None:
-        return {}
-    try:
-        text = read_whole(path, most=_MOST_COOKIES).decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cookies: cannot read {path}: it is not UTF-8 text") from error
-    except OSError as error:
-        raise ConfigError(f"cookies: cannot read {path}: {error.strerror}") from error
-    return jar(load_netscape(text, f"cookies: {path}"))
-
-
-def _netrc() -> Mapping[str, tuple[str, str | None, str | None]]:
-    import netrc  # noqa: PLC0415
-
-    path = Path("~/.netrc").expanduser()
-    try:
-        return netrc.netrc(str(path)).hosts
-    except FileNotFoundError:
-        return {}
-    except netrc.NetrcParseError as error:
-        raise ConfigError(f"netrc: {path}: line {error.lineno}: {error.msg}") from error
-    except OSError as error:
-        raise ConfigError(f"netrc: cannot read {path}: {error.strerror}") from error
-
-
-def read_checksums(paths: Sequence[str], notice: Callable[[str, str], None]) -> ChecksumLists | None:
-    """Read lists of checksums; None if there is no list. `notice` is told of lines that are none.
-
-    Raises `ConfigError` for a file that can't be read, holds no checksum, or contradicts another.
-    """
-    if not paths:
-        return None
-    lists = ChecksumLists()
-    for path in paths:
-        before = lists.lines
-        try:
-            unread = lists.add(read_whole(path, most=_MOST_CHECKSUMS).decode(), path)
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"checksums: cannot read {path}: it is not UTF-8 text") from error
-        except OSError as error:
-            raise ConfigError(f"checksums: cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigError(f"checksums: {path}: {error}") from error
-        if lists.lines == before:
-            raise ConfigError(
-                f"checksums: {path} holds no checksum", hint="it takes lists such as SHA256SUMS"
-            )
-        if unread:
-            notice("warning", f"{path}: lines that are no checksums are passed over: {unread:,}")
-    return lists
 
 
 def deadline_of(settings: Settings) -> float | None:
@@ -360,7 +304,7 @@ def make_run_config(settings: Settings, *, ahead: int | None = None, follows: bo
             processes=min(settings.processes, settings.concurrency),
             backend=settings.backend,
             parser_workers=settings.parser_workers,
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cores=cores(),
             own_hosts=frozenset(settings.hosts or ()),
             stores_objects=is_object_url(settings.output),
         ),
@@ -621,7 +565,7 @@ def make_reader(
         links = LinkOptions(
             settings.assets, settings.ignore, agent(settings).lower(), texts=settings.link_check
         )
-    workers = settings.parser_workers or reader.cores()
+    workers = settings.parser_workers or cores()
     return reader.make_reader(
         links=links,
         notice=notice,

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from fetcher.errors import StorageError
 from fetcher.frontiers.sqlite.crawl.row_kinds import SITEMAP
 from fetcher.frontiers.sqlite.crawl.stored_links import ID_SHIFT, KIND_FLAGS, KIND_OF, unpack
 from fetcher.frontiers.sqlite.report import reading
@@ -23,6 +22,7 @@ from fetcher.model import FINAL, RequestOverrides, State
 from fetcher.policy.redaction import escape_controls_json
 from fetcher.run_dir import RunDirectory
 from fetcher.verification.records import lines_of, record_of
+from fetcher.whole_file import own_file
 
 MOST_SHOWN = 200  # of the broken links
 
@@ -113,15 +113,10 @@ def write_link_check(directory: RunDirectory) -> LinkCheck:
         StorageError: the state is bad, or the file can't be written.
     """
     check = LinkCheck()
-    new, place = directory.own / "broken-links.new", directory.broken_links
-    with reading(directory.state) as db:
-        try:
-            with new.open("wb") as file:
-                for link in _counted(_LinkState(db, directory, check), check):
-                    file.write(escape_controls_json(msgspec.json.encode(link)) + b"\n")
-            new.replace(place)
-        except OSError as error:
-            raise StorageError(f"cannot write {place}: {error.strerror}") from error
+    part = directory.own / "broken-links.new"
+    with reading(directory.state) as db, own_file(directory.broken_links, part) as file:
+        for link in _counted(_LinkState(db, directory, check), check):
+            file.write(escape_controls_json(msgspec.json.encode(link)) + b"\n")
     return check
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fetcher.cli.ended_by_signals import ended_by_signals
+
 if TYPE_CHECKING:
     from fetcher.lab.compare.results import Comparison, Measured, Trial
 
 _URLS_WHAT = "your own list (-i FILE) by every backend, each URL once"
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class CompareCommand(click.Command):
@@ -91,7 +90,7 @@ def command(
             _refuse_foreign_load(plot)
     progress = Progress(sys.stderr)
     done: list[Comparison] = []
-    with _ended_by_signals():
+    with ended_by_signals():
         for comparison in _comparisons(
             chosen,
             progress,
@@ -181,7 +180,7 @@ def _comparisons(
     inputs: Sequence[str],
     draws: bool,
 ) -> Iterator[Comparison]:
-    """Each comparison when it is ready. Leaving early ends what runs."""
+    """Yield each comparison when it is ready. Leaving early ends what runs."""
     from fetcher.lab.compare.child_runner import ChildRunner
     from fetcher.lab.compare.results import URLS
     from fetcher.lab.compare.runner import compare
@@ -253,18 +252,3 @@ class Progress:
     def clear(self) -> None:
         if self._is_terminal:
             print("\r\033[K", end="", file=self._stream, flush=True)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack, as SIGINT does, so that nothing that was started is left."""
-
-    def end(number: int, _: object) -> None:
-        sys.exit(128 + number)
-
-    before = [(number, signal.signal(number, end)) for number in _ENDING]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)

@@ -20,7 +20,7 @@ from rich.text import Text
 from fetcher.lab.compare.bars import groups_of
 from fetcher.lab.compare.results import Comparison, Row
 from fetcher.lab.compare.units import shown_number, shown_ratio, shown_s, shown_size
-from fetcher.observers.line_display import shown
+from fetcher.policy.redaction import shown
 
 _WIDTH = 100  # where no terminal tells
 _WIDEST = 120

@@ -21,7 +21,7 @@ def command(as_json: bool, **params: Any) -> int:
     The output is TOML, each value with its origin; passwords are masked. What is different for a crawl
     stands in its own section.
     """
-    from fetcher import config
+    from fetcher import config, config_output
 
     flags = given(params)
     of_get = {key: value for key, value in flags.items() if OPTIONS[key].is_for("get")}
@@ -29,7 +29,7 @@ def command(as_json: bool, **params: Any) -> int:
     get = config.load("get", flags=of_get, environ=os.environ, found=found)
     crawl = config.load("crawl", flags=flags, environ=os.environ, found=found)
     if as_json:
-        click.echo(config.as_json(get, crawl))
+        click.echo(config_output.as_json(get, crawl))
         return 0
-    click.echo(config.as_toml(get, crawl), nl=False)
+    click.echo(config_output.as_toml(get, crawl), nl=False)
     return 0

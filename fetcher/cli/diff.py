@@ -54,7 +54,7 @@ def command(old: Path, new: Path | None, as_json: bool, quiet: bool) -> int:
 def line_of(difference: UrlDifference) -> str:
     """Return a difference for people."""
     from fetcher.observers.formatting import size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     kind, old, new = difference.kind, difference.old, difference.new
     words = ""

@@ -56,7 +56,7 @@ def command(directory: Path, host: str, as_json: bool) -> int:
 
 
 def _print(found: Diagnosis) -> None:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     print(f"{found.state:<6}{found.topic:<13}{shown(found.text, 300)}")
     if found.advice:
@@ -80,6 +80,7 @@ def _program() -> Iterator[Diagnosis]:
     import platform
 
     from fetcher import __version__
+    from fetcher.processors import cores
     from fetcher.wiring import run_loop
 
     async def name() -> str:
@@ -90,9 +91,8 @@ def _program() -> Iterator[Diagnosis]:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     loop = run_loop(name())
     yield Diagnosis("program", "ok", f"fetcher {__version__}, {python}, event loop of {loop}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Diagnosis(
-        "machine", "ok", f"{platform.system()} {platform.machine()}, {cores} cores for this process"
+        "machine", "ok", f"{platform.system()} {platform.machine()}, {cores()} cores for this process"
     )
 
 

@@ -27,7 +27,7 @@ def command(
     from fetcher.analysis.stored_bodies import LARGEST_BODY
     from fetcher.errors import ConfigError
     from fetcher.observers.formatting import count, plural, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
     from fetcher.sharding.shard_folders import run_directories
 
     if bodies and data:

@@ -226,7 +226,7 @@ def _says(here: str) -> str:
 
 
 def whole_option(name: str, arguments: Sequence[str]) -> str:
-    """An unknown option as it was typed: `-nc`, of which click tells `-n`."""
+    """Return an unknown option as it was typed: `-nc`, of which click tells `-n`."""
     found = (word for word in arguments if word.startswith(name) and any(word in o for o in FOREIGN.values()))
     return next(found, name)
 

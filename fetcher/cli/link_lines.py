@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from fetcher.observers.formatting import count, plural
-from fetcher.observers.line_display import shown
+from fetcher.policy.redaction import shown
 
 if TYPE_CHECKING:
     from fetcher.analysis.broken_links import BrokenLink, LinkCheck

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -93,6 +94,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
     _open_streams()
+    if "_FETCHER_COMPLETE" in os.environ:  # a shell asks
+        import fetcher.cli.completion  # noqa: F401
     code = _run(arguments)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -182,20 +185,29 @@ def _usage(error: click.UsageError, arguments: Sequence[str]) -> int:
         hint = option_hint(option, name, arguments, own)
         return _say(f"there is no option {whole_option(option, arguments)}", hint, USAGE)
     if isinstance(error, click.MissingParameter) and error.param is not None and error.ctx is not None:
-        return _say(f"expected {error.param.make_metavar(error.ctx)}", f"see {name} --help", USAGE)
+        wanted = [
+            p.make_metavar(error.ctx) for p in error.ctx.command.params if isinstance(p, click.Argument)
+        ]
+        return _say(f"expected {' '.join(wanted)}", f"see {name} --help", USAGE)
     if isinstance(error, click.BadOptionUsage):
         fault = "expected a value after it" if "requires an argument" in error.message else "takes no value"
         return _say(f"{error.option_name}: {fault}", f"see {name} --help", USAGE)
+    if isinstance(error, click.BadParameter) and error.param and isinstance(error.param.type, click.Choice):
+        *others, last = error.param.type.choices
+        got = error.message.partition(" is not ")[0]
+        return _say(f"expected {', '.join(others)} or {last}, got {got}", f"see {name} --help", USAGE)
+    if found := re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", error.message, re.DOTALL):
+        return _say(f"{name} takes no argument {found[1]}", f"see {name} --help", USAGE)
     return _say(error.format_message(), f"see {name} --help", USAGE)
 
 
 def _say(message: str, hint: str, code: int) -> int:
-    from fetcher.policy.redaction import escape_controls, mask
+    from fetcher.policy.redaction import shown
 
     with contextlib.suppress(OSError):  # whoever can't be told is told by the code
-        print(f"fetcher: {escape_controls(mask(message))}", file=sys.stderr)
+        print(f"fetcher: {shown(message)}", file=sys.stderr)
         if hint:
-            print(f"  {escape_controls(mask(hint))}", file=sys.stderr)
+            print(f"  {shown(hint)}", file=sys.stderr)
     return code
 
 

@@ -18,8 +18,9 @@ from fetcher.errors import ConfigError, StorageError
 from fetcher.events import Event, LogMessage, OutcomesSettled, Retrying
 from fetcher.frontiers.memory import MemoryFrontier
 from fetcher.model import Summary
-from fetcher.observers.line_display import can_animate, shown, trouble_line
+from fetcher.observers.line_display import can_animate, trouble_line
 from fetcher.open_files import raise_limit
+from fetcher.policy.redaction import shown
 from fetcher.settings import Settings
 from fetcher.sources.arguments import Arguments
 from fetcher.stores.single_file import SingleStore

@@ -6,15 +6,15 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fetcher.cli.ended_by_signals import ended_by_signals
 from fetcher.cli.options import SettingsCommand, given, settings_options
 from fetcher.errors import ConfigError, FetcherError, StorageError
 from fetcher.settings import OPTIONS, Command, Settings
@@ -65,7 +65,7 @@ def command(
     """
     settings, of_job = _settings(job, crawl, given(params))
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
-    with _folder(keep) as folder, _ended_by_signals():
+    with _folder(keep) as folder, ended_by_signals():
         return _rehearse(
             settings,
             of_job,
@@ -109,21 +109,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """End as by Ctrl-C, with their own codes, at signals that would leave the run and the folder behind."""
-
-    def end(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _rehearse(
@@ -190,7 +175,7 @@ def _check_end(course: Course, folder: Path) -> None:
 def report_lines(job: RehearsedJob, course: Course, judged: Judgement, advice: list[str]) -> list[str]:
     """Return the report for people."""
     from fetcher.observers.formatting import duration, plural, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     cost = judged.cost
     ended = "ended by itself" if course.is_over else "stopped when the time was over"

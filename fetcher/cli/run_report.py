@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fetcher.errors import ConfigError, FetcherError
 from fetcher.native import argument_text
-from fetcher.settings import Command, Settings
+from fetcher.settings import RETRIED_STATUSES, Command, Settings
 
 if TYPE_CHECKING:
     from fetcher.events import Snapshot
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fetcher.observers.run_figures import RunFigures
 
 MOST_S = 9.0  # and a moment to begin and to close
-_TRIED_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class RunReport:
@@ -79,7 +78,7 @@ class RunReport:
         import msgspec
 
         from fetcher import __version__
-        from fetcher.policy.redaction import escape_controls, mask
+        from fetcher.policy.redaction import shown
 
         place = argument_text(self._settings.output)
         message: dict[str, Any] = {
@@ -101,7 +100,7 @@ class RunReport:
                 told += f", stopped: {self.summary.stopped}"
         if error is not None:
             told = error.message if isinstance(error, FetcherError) else type(error).__name__
-            told = message["error"] = escape_controls(mask(told))
+            told = message["error"] = shown(told)
         message["text"] = f"fetcher {self._command} in {place} on {message['machine']}: {told} (exit {code})"
         return message
 
@@ -119,7 +118,7 @@ async def _post(settings: Settings, url: str, message: dict[str, Any]) -> str:
         try:
             async with session.post(url, json=message, allow_redirects=False) as answer:
                 fault = "" if answer.status < 300 else f"HTTP {answer.status}"
-                return answer.status in _TRIED_AGAIN
+                return answer.status in RETRIED_STATUSES
         except aiohttp.InvalidURL:
             fault = "not a URL"
             return False
@@ -146,7 +145,7 @@ async def _post(settings: Settings, url: str, message: dict[str, Any]) -> str:
 
 
 def _warn(text: str) -> None:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     with contextlib.suppress(OSError):
         print(f"fetcher: warning: {shown(text)}", file=sys.stderr)

@@ -42,6 +42,7 @@ STORAGE_FAILED = "storage-failed"
 PRESS_AGAIN = "press Ctrl-C again to stop at once"
 SIGNAL_AGAIN = "a second signal stops at once"
 WORDS = {
+    "SIGINT": "interrupted (SIGINT)",
     "deadline": "the deadline was reached",
     "max-failures": "as many URLs failed as --max-failures allows",
     "disk-full": "the disk has less room than --min-free keeps",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fetcher.dry_run import dry_run
 from fetcher.model import Job
 from fetcher.observers.formatting import plural
-from fetcher.observers.line_display import shown
+from fetcher.policy.redaction import shown
 from fetcher.ports import Source
 from fetcher.settings import Command, Settings
 from fetcher.wiring import run_loop

@@ -69,19 +69,17 @@ def command(directories: tuple[Path, ...], as_json: bool) -> int:
 
 def lines_of(report: Report, shards: ShardCounts | None = None) -> list[str]:
     """Return the report for people."""
-    from fetcher.observers.formatting import count, size
-    from fetcher.observers.line_display import shown
+    from fetcher.frontiers.sqlite.report import standing
+    from fetcher.observers.formatting import count, plural, size
+    from fetcher.policy.redaction import shown
 
     total = sum(report.states.values())
-    lines = [f"{shown(report.directory)}: {count(total)} URLs, {size(report.bytes)}, begun {report.created}"]
+    lines = [
+        f"{shown(report.directory)}: {plural(total, 'URL')}, {size(report.bytes)}, begun {report.created}"
+    ]
     if report.objects is not None:
         lines.append(f"  bodies in {shown(report.objects)}")
-    if report.running is not None:
-        lines.append(f"  running now, process {report.running}")
-    elif report.is_resumable:
-        lines.append("  can be resumed: run the same command again")
-    else:
-        lines.append("  complete")
+    lines.append(f"  {standing(report.states, is_resumable=report.is_resumable, running=report.running)}")
     if shards is not None:
         lines += _shards(shards)
     if report.bottleneck is not None:

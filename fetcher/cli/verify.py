@@ -50,10 +50,10 @@ def command(
     """
     from fetcher.errors import ConfigError, FetcherError
     from fetcher.run_dir import RunDirectory
+    from fetcher.setting_files import read_checksums
     from fetcher.sharding.shard_folders import run_directories
     from fetcher.verification.findings import Verdict
     from fetcher.verification.verify import Verification
-    from fetcher.wiring import read_checksums
 
     if fast and checksums:
         raise ConfigError("--checksums: cannot stand together with --fast, which reads no file")
@@ -172,7 +172,7 @@ class _Display:
 def summary_of(verdict: Verdict, directories: Sequence[str], *, repairs: bool) -> list[str]:
     """Return the last lines for people: what was looked at, what was found, and what to do."""
     from fetcher.observers.formatting import count, duration, plural, size
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
     from fetcher.verification.findings import KINDS
 
     read = f" ({size(verdict.bytes)} read)" if verdict.bytes else ""
@@ -216,7 +216,7 @@ def _advice(verdict: Verdict, directories: Sequence[str], *, repairs: bool) -> l
 
 
 def _line(finding: Finding, directory: str | None) -> str:
-    from fetcher.observers.line_display import shown
+    from fetcher.policy.redaction import shown
 
     words = [f"{finding.kind}:"]
     if finding.line is not None:
@@ -242,7 +242,7 @@ def _progress_line(progress: CheckProgress) -> str:
 
 
 def _json(finding: Finding, directory: str | None) -> bytes:
-    """A finding as it may be shown on a terminal, without the row's number."""
+    """Return a finding as it may be shown on a terminal, without the row's number."""
     import msgspec
 
     from fetcher.policy.redaction import escape_controls_json, mask

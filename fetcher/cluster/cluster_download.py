@@ -37,7 +37,7 @@ from fetcher.model import CrawlFindings, Summary
 from fetcher.policy.shares import Share
 from fetcher.ports import Observer, Source
 from fetcher.run_dir import RunDirectory
-from fetcher.settings import Settings
+from fetcher.settings import Settings, check_for_list
 from fetcher.version import __version__
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ class ClusterDownload(Download):
         from fetcher.cluster.connection import check_workers, connected  # noqa: PLC0415  (distributed is heavy)
 
         settings = self.settings
+        if not self._follows:
+            check_for_list(settings)
         throttle_of = wiring.make_policies(settings, self._environ, follows=self._follows).throttle_of
         bus = self._bus = EventBus(self.observers)
         self._began = asyncio.get_running_loop().time()

@@ -91,12 +91,12 @@ class FaultExchange:
         await self.writer.drain()
 
     async def head(self, status: int = 200, fields: Fields = ()) -> None:
-        """A status line and header fields, as given."""
+        """Make a status line and header fields, as given."""
         lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in fields)]
         await self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "surrogateescape"))
 
     async def answer(self, status: int = 200, fields: Fields = (), body: bytes = b"") -> None:
-        """A well-framed answer that keeps the connection unless the client asked for its end."""
+        """Make a well-framed answer that keeps the connection unless the client asked for its end."""
         listed = list(fields)
         names = {name.lower() for name, _ in listed}
         if "content-type" not in names:
@@ -201,7 +201,7 @@ class FaultServer:
         self._routes.insert(0, (path, script))
 
     def hits(self, path: str) -> list[Hit]:
-        """Requests whose target is `path`, or whose path is, whatever the query."""
+        """Return the requests whose target is `path`, or whose path is, whatever the query."""
         return [hit for hit in self.log if path in {hit.target, hit.path}]
 
     def count(self, path: str) -> int:

@@ -200,7 +200,7 @@ def _title(number: int) -> str:
 
 
 def _sentences(draw: random.Random, count: int) -> str:
-    """Plain sentences, harmless and endless."""
+    """Yield plain sentences, harmless and endless."""
     told = []
     for _ in range(count):
         first, second, third = draw.sample(_NOUNS, 3)

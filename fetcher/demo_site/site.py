@@ -86,7 +86,7 @@ class DemoSite:
             await runner.cleanup()
 
     def urls(self) -> list[str]:
-        """Every URL that the home page leads to, one missing page and one redirect included."""
+        """Return every URL that the home page leads to, one missing page and one redirect included."""
         base = self.url.removesuffix("/")
         return [base + path for path, resource in self._plan.items() if resource.is_listed]
 

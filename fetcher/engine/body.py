@@ -49,6 +49,7 @@ from fetcher.policy import resume
 from fetcher.policy.checksums import (
     CONTENT_DIGEST,
     DIGEST_FIELDS,
+    DIGEST_KEYS,
     REPR_DIGEST,
     algorithms_of,
     announced,
@@ -262,7 +263,8 @@ class Body:
         rules = self._rules
         if b"content-encoding" in response.headers.first:
             self._set_decoder(response)
-        if self._spool is None and self._decoder is None and self._most_kept is None:
+        is_announced = not DIGEST_KEYS.isdisjoint(response.headers.first)
+        if is_announced and self._spool is None and self._decoder is None and self._most_kept is None:
             names = CONTENT_DIGEST if response.status == PARTIAL_CONTENT else DIGEST_FIELDS
             self._expect_announced(response, names)
         if self._most_kept is not None:

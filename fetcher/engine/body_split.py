@@ -129,7 +129,7 @@ class BodySplit:
             self._return_gaps()
 
     def stop(self, error: FetcherError) -> None:
-        """An answer contradicted the first one: go on over one connection, and trust no other."""
+        """Go on over one connection and trust no other: an answer contradicted the first one."""
         self.error = error
         self.is_stopped = True
         for segment in self.in_flight:

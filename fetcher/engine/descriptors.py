@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fetcher import open_files
-from fetcher.errors import StorageError
+from fetcher.errors import ExchangeError, FetcherError, NameNotResolved, StorageError
 
 _OWN = 26  # the state 5, records 2, the store 6, input 3, the loop and the resolver 6, modules and the rest 4
 _SOME = 4  # part files that may always be opened: so there is progress with the largest bodies
@@ -153,3 +153,10 @@ def out_of_descriptors() -> StorageError:
     error = StorageError("too many open files", hint="raise the limit (ulimit -n)", systemic=False)
     error.exhausted = True
     return error
+
+
+def is_out_of_descriptors(error: FetcherError | None) -> bool:
+    """Return True if nothing but descriptors was wanting; a resolver without any knows no better."""
+    if isinstance(error, ExchangeError | StorageError) and error.exhausted:
+        return True
+    return isinstance(error, NameNotResolved) and error.temporary and open_files.are_spent()

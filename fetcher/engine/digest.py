@@ -62,7 +62,7 @@ class Algorithms:
         self._blake3 = _blake3() if algorithm == "blake3" else None
 
     def also(self, more: frozenset[str]) -> Algorithms:
-        """These and `more` of hashlib's."""
+        """Return these and `more` of hashlib's."""
         is_enough = more <= self._more or (more == {"sha256"} and self._has_sha256)
         return self if is_enough else Algorithms(self._algorithm, self._more | more)
 

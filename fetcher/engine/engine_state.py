@@ -106,3 +106,9 @@ class EngineState:
         """Queue the next hop of a chain: here, unless it belongs elsewhere."""
         if self._transfer is None or not self._transfer(fetch):
             self.scheduler.push_first(fetch)
+
+    def set_part(self, fetch: FetchState, part: Part | None) -> None:
+        """Keep `part` as what is there of the body, and remove a file that it no longer names."""
+        old, fetch.part = fetch.part, part
+        if old is not None and (part is None or part.name != old.name):
+            self.body_options.remove(old)

@@ -9,7 +9,7 @@ from fetcher.engine.body import Body
 from fetcher.engine.fetch_state import FetchState
 from fetcher.errors import ExchangeError, FetcherError
 from fetcher.model import Response
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import mask, shown
 from fetcher.timings import TimingNotes, pack_ordinary, pack_unusual
 
 _LONGEST_MESSAGE = 300
@@ -56,7 +56,7 @@ def timing_of(
             waits={cause: round(seconds, 6) for cause, seconds in waits.items()},
             url=mask(fetch.target.url) if fetch.redirects else None,
             error=None if error is None else error.slug,
-            message=None if error is None else escape_controls(mask(error.message), _LONGEST_MESSAGE),
+            message=None if error is None else shown(error.message, _LONGEST_MESSAGE),
             resent=0 if response is None else response.resent,
             resumed_at=body.resumed_at[-1] if body.resumed_at and body.rest_of is None else None,
         ),

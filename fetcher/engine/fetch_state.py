@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fetcher.engine.body import Body
 from fetcher.model import Exchange, Job, Outcome, Part, Record, Target, Wait
 from fetcher.policy.cookies import RedirectCookies
 from fetcher.timings import CAUSES
 
 _TOLD = frozenset({"backoff", "retry-after"})
+MOST_CONTENT = 65_536  # bytes that are kept, for an archive, of an answer that is not the last
 LONG_WAIT_S = 1.0  # a wait in a queue is told from here on
 RESUME = "resume"  # the reason of a wait after an attempt that brought the body on: it begins the count anew
 
@@ -61,7 +63,7 @@ class FetchState(msgspec.Struct, kw_only=True):
     is_unsplit: bool = False  # its server contradicted itself: its body comes over one connection
 
     def begin(self, utc: float) -> None:
-        """A slot is there: account for the time in queues. A wait after an attempt was told with that."""
+        """Account for the time in queues, as a slot is there. A wait after an attempt was told with that."""
         waited = self.queue_s
         if waited > 0:
             self.waited_s += waited
@@ -82,6 +84,19 @@ class FetchState(msgspec.Struct, kw_only=True):
         if self.settling_s:
             waits["settling"] = self.settling_s
         return waits
+
+    def keep_content(self, body: Body) -> None:
+        """Keep with the last exchange what its answer held, where any are kept: the body is let go of."""
+        if not self.exchanges or not body.is_wanted:
+            return
+        wire = body.wire or body
+        content = wire.data() or b""
+        last = msgspec.structs.replace(
+            self.exchanges[-1],
+            content=content[:MOST_CONTENT],
+            is_cut=body.is_cut or wire.is_cut or len(content) > MOST_CONTENT,
+        )
+        self.exchanges = (*self.exchanges[:-1], last)
 
     def outcome(self, record: Record | None = None) -> Outcome:
         """Make the outcome that this comes to, with what its exchanges have left."""

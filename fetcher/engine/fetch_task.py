@@ -9,12 +9,15 @@ import asyncio
 
 from fetcher.engine.body import Body
 from fetcher.engine.body_split import BodySplit, SegmentFetch
+from fetcher.engine.descriptors import is_out_of_descriptors
 from fetcher.engine.engine_state import EngineState
 from fetcher.engine.exchange_timing import timing_of
+from fetcher.engine.failure_handler import FailureHandler
 from fetcher.engine.fetch_state import FetchState
 from fetcher.engine.piece_check import PieceCheck
+from fetcher.engine.redirect_handler import RedirectHandler
 from fetcher.engine.request_builder import RequestBuilder
-from fetcher.engine.response_handler import ResponseHandler, is_out_of_descriptors
+from fetcher.engine.response_handler import ResponseHandler
 from fetcher.engine.segment import SegmentFilled
 from fetcher.engine.splitter import Splitter
 from fetcher.engine.timeouts import ExchangeTimer
@@ -36,9 +39,11 @@ class FetchTask:
         self.timer = ExchangeTimer()
         self._state = state
         self._requests = RequestBuilder(state)
-        self._handler = ResponseHandler(state)
-        self._pieces = PieceCheck(state, self._handler)
-        self._splitter = Splitter(state, self._handler, self._pieces)
+        failures = FailureHandler(state)
+        self._redirects = RedirectHandler(state, failures)
+        self._responses = ResponseHandler(state, failures)
+        self._pieces = PieceCheck(state)
+        self._splitter = Splitter(state, self._responses, failures, self._pieces)
 
     async def run(self) -> None:
         """Fetch until there is nothing more to do."""
@@ -69,7 +74,7 @@ class FetchTask:
                 scheduler.release(host, now)
 
     async def _hop(self, fetch: FetchState, started: float) -> float:
-        """One exchange, within all limits, and what follows from it. Returns the time at its end."""
+        """Perform one exchange, within all limits, and let follow what must. Returns the time at its end."""
         state = self._state
         job = fetch.job
         fetch.begin(started + state.utc_offset)
@@ -97,7 +102,7 @@ class FetchTask:
             fetch.attempts += response.resent
             fetch.free_attempts += response.resent
         if isinstance(body.split, BodySplit) and body.segment is not None:
-            self._time(fetch, body, response, error, started)
+            self._time(fetch, body, response, error, started, state.clock.now())
             await self._splitter.ended(body.split, body.segment, fetch, body, response, error)
             return state.clock.now()
         if error is None and body.part_held is not None:
@@ -121,17 +126,17 @@ class FetchTask:
                     error=error,
                 ),
             )
-        self._time(fetch, body, response, error, started)
+        self._time(fetch, body, response, error, started, now)
         if state.abandoned and fetch.job.id in state.abandoned:
             body.discard()
             self._abandon(fetch)
             return now
         if error is None and response is not None and response.status in REDIRECTS:
-            await self._handler.redirected(fetch, request, response, body, now)
+            await self._redirects.follow(fetch, request, response, body, now)
             return state.clock.now()
         if error is None and state.names_late:
-            await self._handler.name_file(fetch, response, body)
-        self._handler.handle(fetch, response, error, body, now, grew=grew)
+            await self._responses.name_file(fetch, response, body)
+        self._responses.handle(fetch, response, error, body, now, grew=grew)
         return now
 
     def _time(
@@ -141,15 +146,15 @@ class FetchTask:
         response: Response | None,
         error: FetcherError | None,
         started: float,
+        ended: float,
     ) -> None:
         """Note where the time of an attempt went."""
         state = self._state
         if state.keeps_timings and fetch.job.id > 0:
-            now = state.clock.now()
-            fetch.timings += timing_of(fetch, body, response, error, started, now, state.utc_offset)
+            fetch.timings += timing_of(fetch, body, response, error, started, ended, state.utc_offset)
 
     async def _fill(self, fetch: SegmentFetch, split: BodySplit) -> None:
-        """One exchange that brings a range of a body that others have begun."""
+        """Perform one exchange that brings a range of a body that others have begun."""
         state = self._state
         started = state.clock.now()
         split.waiting.remove(fetch)
@@ -177,7 +182,7 @@ class FetchTask:
     async def _exchange(
         self, fetch: FetchState, request: Request, body: Body, started: float
     ) -> tuple[Response | None, FetcherError | None]:
-        """One exchange, within all limits: its answer, or what went wrong."""
+        """Perform one exchange, within all limits. Returns its answer, or what went wrong."""
         state = self._state
         watch = self.timer
         response: Response | None = None
@@ -220,7 +225,7 @@ class FetchTask:
         return response, error
 
     async def _keep_part(self, fetch: FetchState, body: Body) -> bool:
-        """After an exchange that failed, keep what it left of the body. True if it came a good deal further.
+        """Keep what an exchange that failed has left of the body. True if it came a good deal further.
 
         Further than any attempt before: a server could break each time at one place, and refuse the rest.
         """
@@ -230,7 +235,7 @@ class FetchTask:
         except asyncio.CancelledError:
             self._leave(fetch, body)
             raise
-        self._handler.set_part(fetch, after if after is not None or fetch.asks_rest else before)
+        self._state.set_part(fetch, after if after is not None or fetch.asks_rest else before)
         if after is None or after.held - furthest < LEAST_BYTES:
             return False
         fetch.furthest = after.held
@@ -258,8 +263,3 @@ class FetchTask:
 def _not_at_all(_headers: Headers) -> bool:
     """Return False: whether it is there is all that is asked."""
     return False
-
-
-def _is_mirrors(fetch: FetchState) -> bool:
-    """Return True for the exchange of a mirror that brings a range: its answer names nothing."""
-    return isinstance(fetch, SegmentFetch) and fetch.is_foreign

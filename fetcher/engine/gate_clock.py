@@ -61,13 +61,13 @@ class Stopwatch:
         self._total = self._since = 0.0
 
     def start(self, now: float) -> None:
-        """It is the case from now on, if it was not."""
+        """Count from now on, if that was not so already."""
         if not self.is_running:
             self.is_running = True
             self._since = now
 
     def stop(self, now: float) -> None:
-        """It is no longer."""
+        """Count no longer."""
         self._total, self.is_running = self.seconds(now), False
 
     def seconds(self, now: float) -> float:

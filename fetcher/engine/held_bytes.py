@@ -97,7 +97,8 @@ class HeldBytes:
         if charged := self.size - self._filled:
             self._budget.release(charged)
         self.chunks, self.size, self._filled = [], 0, 0
-        self.let_go_blocks()
+        if self._block is not None or self._block_charge:
+            self.let_go_blocks()
 
     def let_go_blocks(self) -> None:
         """Drop the blocks, of which nothing is needed any more."""

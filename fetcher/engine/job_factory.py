@@ -26,7 +26,7 @@ class JobFactory:
         self._default = RequestOverrides(method=method, body=body) if method != "GET" or body else None
 
     def job_of(self, entry: Entry) -> Job:
-        """A job with a target, or with a refusal. Never raises on an entry, whatever it holds."""
+        """Return a job with a target, or with a refusal. Never raises on an entry, whatever it holds."""
         if entry.bad is not None:
             return _refused(entry, "bad-entry", entry.bad)
         try:

@@ -67,7 +67,7 @@ class OutcomeQueue:
             self._wake.set()
 
     def close(self) -> None:
-        """No more outcomes will come: what is left is one last batch."""
+        """Take no more outcomes: what is left is one last batch."""
         self._is_closed = True
         self._wake.set()
 

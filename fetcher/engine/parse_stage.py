@@ -14,7 +14,7 @@ from collections.abc import Callable
 from fetcher.engine.outcome_queue import OutcomeQueue
 from fetcher.engine.run_stats import RunStats
 from fetcher.model import Headers, Job, Outcome, Record
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.ports import Body, Reader, Reading
 from fetcher.timings import pack_parsed
 
@@ -111,6 +111,6 @@ def _apply(outcome: Outcome, reading: Reading) -> None:
         record.state, record.error, record.message = (
             "failed",
             error.slug,
-            escape_controls(mask(error.message)),
+            shown(error.message),
         )
         outcome.error = error

@@ -16,7 +16,6 @@ from pathlib import Path
 from fetcher.engine.body import Body
 from fetcher.engine.engine_state import EngineState
 from fetcher.engine.fetch_state import FetchState
-from fetcher.engine.response_handler import ResponseHandler
 from fetcher.engine.spool import HASH_BYTES, storage_error
 from fetcher.errors import FetcherError, PieceMismatch
 from fetcher.model import Part, PieceHashes
@@ -29,9 +28,8 @@ MOST_EXTENTS = 256  # of a part with wrong pieces: no server may have each secon
 class PieceCheck:
     """Checks the pieces of bodies of one pool."""
 
-    def __init__(self, state: EngineState, handler: ResponseHandler) -> None:
+    def __init__(self, state: EngineState) -> None:
         self._state = state
-        self._handler = handler
 
     async def check(self, fetch: FetchState, body: Body, *, is_mixed: bool = False) -> FetcherError | None:
         """Say what is wrong with a body's pieces; None if nothing is, or its whole meets its hash.
@@ -71,7 +69,7 @@ class PieceCheck:
 
     async def _keep(self, fetch: FetchState, part: Part) -> None:
         """Keep what is right of the body for the next attempt, though a kill comes before that."""
-        self._handler.set_part(fetch, part)
+        self._state.set_part(fetch, part)
         if part.held >= LEAST_BYTES:
             try:
                 await self._state.frontier.keep_parts([(fetch.job.id, part)])

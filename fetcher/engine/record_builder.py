@@ -16,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_records(records: Sequence[Record]) -> list[bytes]:
-    """Records as lines of JSON that may be shown on a terminal, without their ends."""
+    """Encode records as lines of JSON that may be shown on a terminal, without their ends."""
     return [
         line if line.isascii() and b"\x7f" not in line else escape_controls_json(line)
         for line in map(_encode, records)
@@ -24,7 +24,7 @@ def encode_records(records: Sequence[Record]) -> list[bytes]:
 
 
 def encode_record(record: Record) -> bytes:
-    """One record, as `encode_records` has it."""
+    """Encode one record as `encode_records` does."""
     return encode_records([record])[0]
 
 

@@ -212,7 +212,9 @@ class Run:
                 await self._sum_up()
                 self._tell_unused("nothing that was fetched")
             is_done = self._pending == 0 or frontier.is_spent
-            is_complete = self._input_ended and is_done and self.stopped is None
+            # A list of which nothing is left is complete, even if it was stopped with its last URL.
+            may_have_more = self.stopped == "input-failed" if not self._config.follows else self.stopped
+            is_complete = self._input_ended and is_done and not may_have_more
         except BaseExceptionGroup as group:  # `except*` would raise a group again before Python 3.11.4
             failures.append(_first(group))
         finally:

@@ -63,4 +63,4 @@ class Segment:
 
 
 def _nothing() -> None:
-    """Nothing is to be ended yet."""
+    """End nothing: there is no exchange yet."""

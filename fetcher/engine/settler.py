@@ -18,7 +18,7 @@ from fetcher.engine.run_context import RunContext
 from fetcher.errors import StorageError
 from fetcher.events import ExchangesSettled, LogMessage, OutcomesSettled
 from fetcher.model import Outcome
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.timings import pack_stored
 
 _PAUSE_S = 0.5
@@ -76,7 +76,7 @@ class Settler:
         ]
         for outcome in batch:
             for note in outcome.notes:
-                self._events.emit(LogMessage("warning", escape_controls(mask(note))))
+                self._events.emit(LogMessage("warning", shown(note)))
         for record in records:
             stats.states[record.state] += 1
             stats.stored_bytes += record.bytes if record.state == "done" else 0
@@ -95,7 +95,7 @@ class Settler:
         for outcome, stored in zip(kept, await self._put_charged(kept), strict=True):
             record = outcome.record
             if isinstance(stored, StorageError):
-                message = escape_controls(mask(stored.message))
+                message = shown(stored.message)
                 if record is None:  # it has not ended, or has no record: nothing to fail
                     self._events.emit(LogMessage("warning", message))
                     continue

@@ -115,7 +115,7 @@ class Slots:
         self.wake(concurrency)
 
     def on_woken(self) -> None:
-        """A task that was woken, or is new, has begun to look for work."""
+        """Note that a task, woken or new, has begun to look for work."""
         self._waking -= 1
 
     async def wait_for_work(self) -> bool:
@@ -138,7 +138,7 @@ class Slots:
             raise
 
     def wake(self, n: int) -> None:
-        """Up to `n` more fetches became ready. A few tasks are woken; each that finds work wakes more."""
+        """Wake a few tasks, as up to `n` more fetches became ready; each that finds work wakes more."""
         idle = self._idle
         n = min(n, _WOKEN_AT_ONCE - self._waking)
         while n > 0:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from fetcher.engine.body import Body
 from fetcher.engine.body_split import LEAST_SEGMENT, BodySplit, SegmentFetch
 from fetcher.engine.engine_state import EngineState
+from fetcher.engine.failure_handler import FailureHandler
 from fetcher.engine.fetch_state import FetchState
 from fetcher.engine.piece_check import PieceCheck
 from fetcher.engine.response_handler import ResponseHandler
@@ -26,13 +27,16 @@ from fetcher.policy.urls import admit
 class Splitter:
     """Performs what a `BodySplit` decides, for the tasks of one pool."""
 
-    def __init__(self, state: EngineState, handler: ResponseHandler, pieces: PieceCheck) -> None:
+    def __init__(
+        self, state: EngineState, responses: ResponseHandler, failures: FailureHandler, pieces: PieceCheck
+    ) -> None:
         self._state = state
-        self._handler = handler
+        self._responses = responses
+        self._failures = failures
         self._pieces = pieces
 
     def offer(self, fetch: FetchState, request: Request, body: Body, started: float) -> None:
-        """A body proved large: split it, if its answer allows that and it is worth it.
+        """Split a body that proved large, if its answer allows that and it is worth it.
 
         One that has gaps already is always filled in segments, be it by one connection.
         """
@@ -64,7 +68,7 @@ class Splitter:
         response: Response | None,
         error: FetcherError | None,
     ) -> None:
-        """An exchange of `split` is over: let its connection go on, or conclude."""
+        """Let the connection of an exchange that is over go on, or conclude."""
         state = self._state
         try:
             fault = await body.end_segment()
@@ -75,7 +79,7 @@ class Splitter:
             split.other_bytes += body.wire_bytes
         error = error or fault
         if error is None and response is not None and response.status >= 300:
-            self._handler.throttled(fetch, response, body, state.clock.now())
+            self._failures.throttled(fetch, response, body, state.clock.now())
             error = ConnectionLost(f"HTTP {response.status} where a range was asked for", phase="header")
             if response.status == 416:
                 error = PartialAnswer("the range that was asked for is not there (HTTP 416)")
@@ -143,7 +147,7 @@ class Splitter:
             await self._conclude(split)
 
     async def _conclude(self, split: BodySplit) -> None:
-        """No exchange is left: hand on the body, or what there is of it."""
+        """Hand on the body, or what there is of it: no exchange is left."""
         state, fetch, body = self._state, split.fetch, split.body
         state.splits.discard(split)
         error: FetcherError | None = None
@@ -166,24 +170,24 @@ class Splitter:
             fetch.is_unsplit = fetch.is_unsplit or split.is_stopped
             grew = not (split.is_stopped and split.is_mixed) and self._keep_part(split)
             if split.is_stopped and split.is_mixed:
-                self._handler.set_part(fetch, None)
+                self._state.set_part(fetch, None)
                 state.body_options.remove(split.part())
         if error is not None:
             body.discard()
         now = state.clock.now()
         fetch.elapsed_s += now - split.started
         if error is None and state.names_late:
-            await self._handler.name_file(fetch, body.response, body)
-        self._handler.handle(fetch, body.response, error, body, now, grew=grew)
+            await self._responses.name_file(fetch, body.response, body)
+        self._responses.handle(fetch, body.response, error, body, now, grew=grew)
 
     def _keep_part(self, split: BodySplit) -> bool:
         """Keep what there is for another attempt. True if it is a good deal more than there was."""
         fetch, part = split.fetch, split.part()
         if part.held < LEAST_BYTES or not self._state.body_options.resumes:
-            self._handler.set_part(fetch, None)
+            self._state.set_part(fetch, None)
             self._state.body_options.remove(part)
             return False
-        self._handler.set_part(fetch, part)
+        self._state.set_part(fetch, part)
         grew = part.held - fetch.furthest >= LEAST_BYTES
         if grew:
             fetch.furthest = part.held

@@ -152,7 +152,7 @@ class Spool:
         write.add_done_callback(self._written)
 
     async def wait(self) -> None:
-        """Until no write is under way. Cancelling it leaves the write alone."""
+        """Wait until no write is under way. Cancelling it leaves the write alone."""
         if self._write is not None:
             await asyncio.wait((self._write,))
 
@@ -247,7 +247,7 @@ class _PartFile(io.FileIO):
             raise OSError(errno.EIO, "it is shorter than the state says")
 
     def writelines(self, chunks: Iterable[ReadableBuffer], /) -> None:
-        """All of `chunks`, not joined if they are large. For one thread at a time."""
+        """Write all of `chunks`, not joined if they are large. For one thread at a time."""
         with self._lock:
             if self._is_abandoned:
                 return

@@ -14,7 +14,7 @@ from fetcher.engine.record_builder import encode_record
 from fetcher.engine.run_context import RunContext
 from fetcher.events import LogMessage, OutcomesSettled
 from fetcher.model import Headers, Job, Outcome, Record, StoredPage
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.policy.rewriting import served_body
 from fetcher.ports import Reader, StoredPageFrontier
 
@@ -115,7 +115,7 @@ class StoredParser:
                 job=job, record=record, data=reading.data, links=reading.links, error=reading.error
             )
             if reading.error is not None:
-                message = escape_controls(mask(reading.error.message))
+                message = shown(reading.error.message)
                 record.state, record.error, record.message = "failed", reading.error.slug, message
             else:
                 record.state, record.error, record.message = "done", None, None
@@ -126,7 +126,7 @@ class StoredParser:
 
 
 def _headers(record: Record) -> Headers:
-    """Those that the record keeps."""
+    """Return the header fields that the record keeps."""
     kept = (
         ("Content-Type", record.content_type),
         ("ETag", record.etag),

@@ -22,12 +22,11 @@ from fetcher.engine.fetch_task import FetchTask
 from fetcher.engine.holdup_sampler import HoldupSampler
 from fetcher.engine.parse_stage import ParseStage
 from fetcher.engine.parts import keep_parts
-from fetcher.engine.response_handler import UNCONNECTED
 from fetcher.engine.run_config import RunConfig
 from fetcher.engine.run_context import RunContext
 from fetcher.engine.slots import UNSETTLED, Slots
 from fetcher.engine.timeouts import ExchangeTimer, watch_timeouts
-from fetcher.errors import FetcherError, StorageError
+from fetcher.errors import UNCONNECTED, FetcherError, StorageError
 from fetcher.events import LogMessage
 from fetcher.model import Holdup, Job, Outcome
 from fetcher.policy.resume import LEAST_BYTES
@@ -227,7 +226,7 @@ class TaskPool:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, each with a target."""
         clock, scheduler = self._context.clock, self._scheduler
-        now, utc = clock.now(), clock.utc()
+        now, utc, checked = clock.now(), clock.utc(), self._state.checked
         for job in jobs:
             if job.crawl_delay_s:
                 self._slow_down(job)
@@ -235,11 +234,10 @@ class TaskPool:
                 # No longer than it was at first: the clock may have been set back since.
                 longest_s = job.history[-1].seconds if job.history else _LONGEST_HOLD_S
                 wait_s = min(job.not_before - utc, longest_s, _LONGEST_HOLD_S)
-                scheduler.defer(self._begin(job), now + wait_s, "hold")
-        scheduler.push([self._begin(job) for job in jobs if job.not_before <= utc])
-
-    def _begin(self, job: Job) -> FetchState:
-        return begin_fetch(job, is_check=job.kind in self._state.checked)
+                scheduler.defer(begin_fetch(job, is_check=job.kind in checked), now + wait_s, "hold")
+        scheduler.push(
+            [begin_fetch(job, is_check=job.kind in checked) for job in jobs if job.not_before <= utc]
+        )
 
     def _slow_down(self, job: Job) -> None:
         """Do as the host's robots.txt asks, within reason."""
@@ -251,7 +249,7 @@ class TaskPool:
             self._context.events.notice_once("info", text)
 
     def settled(self, batch: Sequence[Outcome]) -> None:
-        """These outcomes are safe: more may be fetched."""
+        """Note that these outcomes are safe: more may be fetched."""
         self._slots.wake(len(batch))
 
     def abandon(self, number: int) -> None:
@@ -264,7 +262,7 @@ class TaskPool:
     # -- ending --------------------------------------------------------------------------------------
 
     async def finish(self) -> None:
-        """There is no more work: send everybody home."""
+        """Stop idle tasks: there is no more work."""
         self._slots.stop_idle()
 
     async def wind_down(self, grace_s: float, at_once: asyncio.Event) -> None:
@@ -289,7 +287,7 @@ class TaskPool:
             task.cancel()
 
     async def aclose(self) -> None:
-        """No timer is left behind, and no part of a run that failed or was cancelled without its row."""
+        """Leave no timer behind, and no part of a run that failed or was cancelled without its row."""
         self._scheduler.close()
         with contextlib.suppress(
             StorageError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from fetcher.engine.body import Body
-from fetcher.errors import FetcherError, Phase, TimedOut
+from fetcher.errors import UNCONNECTED, FetcherError, Phase, TimedOut
 
 SPEED_WINDOW_S = 60.0
 
@@ -117,7 +117,7 @@ def exceeded_limit(each: ExchangeTimer, body: Body, limits: Limits, now: float) 
     if phase == "body":
         return _judge_body(each, body, limits, now)
     each.marked_at = now  # the speed is the body's alone
-    if phase in {"name", "connect", "tls"}:
+    if phase in UNCONNECTED:
         if limits.connect_s is not None and now - body.phase_since > limits.connect_s:
             return _timed_out(each, phase, f"no connection within {limits.connect_s:g} s")
     elif limits.header_s is not None and now - body.phase_since > limits.header_s:

@@ -241,7 +241,7 @@ _FORMACTION = (b"formaction",)
 
 
 def _rare_in(lower: bytes) -> tuple[bytes, ...]:
-    """Those of the attributes that any element may have that a page in lower case seems to hold."""
+    """Return the attributes of any element that a page in lower case seems to hold."""
     rare = []
     if (b"url(" in lower or b"image-set(" in lower) and _has_style(lower):
         rare.append(b"style")

@@ -51,7 +51,7 @@ def _links(field: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _text(reference: str) -> str:
-    """Header fields are Latin-1; a URL in one is meant as UTF-8 where it can be read so."""
+    """Return the text of a field: Latin-1, but UTF-8 where a URL can be read so."""
     try:
         return reference.encode("latin-1").decode("utf-8")
     except UnicodeError:

@@ -53,6 +53,8 @@ _COLUMNS = frozenset(
     | {"extra", "has_secret", "attempts", "waited", "not_before", "history", "path", "is_foreign", "status"}
     | {"error", "bytes", "sha256", "etag", "last_modified", "generation", "session"}
 )
+_LOST_KEY = """SELECT 1 FROM url WHERE id <= (SELECT value FROM meta WHERE name = 'keyed')
+ AND id IS NOT (SELECT request_key.url FROM request_key WHERE request_key.key = url.key) LIMIT 1"""
 _BAD_NAMING = "SELECT 1 FROM naming WHERE NOT json_valid(given) LIMIT 1"
 _TEXTS = frozenset({"meta", "host", "source", "url", "naming", "part", "robots"})
 # What reading a damaged value raises; a defect of the program seldom does.
@@ -77,6 +79,8 @@ def damage_of(db: sqlite3.Connection, *, quick: bool = False) -> str | None:
         for table in () if quick else sorted(tables & _TEXTS):
             for _ in db.execute(f"SELECT * FROM {table}"):  # noqa: S608
                 pass  # every text was decoded
+        if not quick and "request_key" in tables and db.execute(_LOST_KEY).fetchone() is not None:
+            return "a URL is not found by its key"
         if "naming" in tables and db.execute(_BAD_NAMING).fetchone() is not None:
             return "names were given that can't be read"
     except (sqlite3.Error, *DAMAGE) as error:

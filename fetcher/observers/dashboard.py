@@ -25,7 +25,8 @@ from fetcher.errors import FetcherError
 from fetcher.events import Event, HostThrottled, Snapshot
 from fetcher.model import Record
 from fetcher.observers import formatting
-from fetcher.observers.line_display import place_of, shown
+from fetcher.observers.line_display import place_of
+from fetcher.policy.redaction import shown
 
 STOPPED: Final = "dashboard"  # the reason of a stop from here
 _EVERY_S = 0.5

@@ -118,9 +118,8 @@ class RateEstimator:
         if not self._weight:
             return Rates()
         urls_per_s, bytes_per_s = self._urls / self._weight, self._bytes / self._weight
-        return Rates(
-            urls_per_s, bytes_per_s, _left(snapshot, urls_per_s, bytes_per_s), self._sample_bodies(snapshot)
-        )
+        bodies = self._sample_bodies(snapshot)
+        return Rates(urls_per_s, bytes_per_s, _left(snapshot, urls_per_s, bytes_per_s, bodies), bodies)
 
     def _sample_bodies(self, snapshot: Snapshot) -> dict[str, float]:
         paces = {url: self._bodies.get(url) or _BodyPace() for url, _, _ in snapshot.growing}
@@ -146,15 +145,26 @@ class _BodyPace:
         return self._bytes / self._weight if self._weight else 0.0
 
 
-def _left(snapshot: Snapshot, urls_per_s: float, bytes_per_s: float) -> float | None:
-    """Return the seconds left: by bytes where all that is pending is seen to grow, else by URLs."""
-    if not snapshot.input_ended:
+def _left(
+    snapshot: Snapshot, urls_per_s: float, bytes_per_s: float, bodies: dict[str, float]
+) -> float | None:
+    """Return the seconds left: by bytes where all that is pending is seen to grow, else by URLs.
+
+    No body that is seen to grow ends later than that; a run that is paused or stops has no such time.
+    """
+    if not snapshot.input_ended or snapshot.is_paused or snapshot.is_stopping:
         return None
     missing = missing_bytes(snapshot)
     if missing is not None:
         left = missing / bytes_per_s if bytes_per_s > 0 else _LONGEST_LEFT_S
     elif urls_per_s > 0:
         left = max(total(snapshot) - snapshot.ended, 0) / urls_per_s
+        of_bodies = [
+            max(whole - length, 0) / bodies[url]
+            for url, length, whole in snapshot.growing
+            if whole and bodies.get(url, 0) > 0
+        ]
+        left = max([left, *of_bodies])
     else:
         return None
     return left if left < _LONGEST_LEFT_S else None

@@ -14,7 +14,7 @@ from typing import TextIO
 from fetcher.events import Event, HostThrottled, LogMessage, Retrying, Snapshot
 from fetcher.model import Record
 from fetcher.observers import formatting
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 
 Say = Callable[[str], None]
 
@@ -22,11 +22,6 @@ Say = Callable[[str], None]
 def can_animate(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Return True if a live display suits `stream`: a terminal that can move its cursor."""
     return stream.isatty() and environ.get("TERM", "dumb").lower() not in {"", "dumb", "unknown"}
-
-
-def shown(text: str, limit: int = 0) -> str:
-    """Outside text as it may be shown: secrets masked, control characters visible, at most `limit` long."""
-    return escape_controls(mask(text), limit)
 
 
 def trouble_line(record: Record) -> str:

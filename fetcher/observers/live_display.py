@@ -23,7 +23,8 @@ from rich.text import Text
 from fetcher.events import Event, LogMessage, Snapshot
 from fetcher.model import Record
 from fetcher.observers import formatting
-from fetcher.observers.line_display import place_of, shown
+from fetcher.observers.line_display import place_of
+from fetcher.policy.redaction import shown
 
 _HOSTS = 5
 _ERRORS = 3
@@ -132,7 +133,7 @@ def render(
     title: str = "",
     keys: str = "",
 ) -> Group:
-    """One frame: the head of four lines, then what holds the run, bodies, hosts, errors as space allows."""
+    """Draw a frame: four lines of head, then what holds the run, bodies, hosts, errors as space allows."""
     width = max(width, 10)
     narrow = min(width, _WIDEST)
     head = [
@@ -250,7 +251,7 @@ def _bottleneck(text: str, width: int) -> Text:
 
 
 def _bodies(snapshot: Snapshot, rates: formatting.Rates, width: int) -> list[Text]:
-    """A line for each of the largest bodies in flight: its URL, how much is there, how fast it grows."""
+    """Yield a line for each of the largest bodies in flight: URL, how much is there, how fast it grows."""
     lines = []
     for url, length, whole in snapshot.growing:
         told = f"  {formatting.body(length, whole)} · {formatting.size(rates.bodies.get(url, 0.0))}/s"
@@ -294,7 +295,7 @@ def _bare(host: str) -> str:
 
 
 def _errors(records: Sequence[Record], width: int) -> list[Text]:
-    """For each a cross, the slug, the URL with its middle left out, and as much of the message as fits."""
+    """Yield for each a cross, the slug, the URL without its middle, and as much of the message as fits."""
     slugs = [record.error or record.state for record in records]
     slug_width = max((len(slug) for slug in slugs), default=0)
     space = max(width - slug_width - 4, 1)
@@ -314,7 +315,7 @@ def _errors(records: Sequence[Record], width: int) -> list[Text]:
 
 
 def _fitted(parts: list[tuple[int, str, str]], width: int) -> Text:
-    """Parts (rank, text, style) joined by dots, in order; the highest rank goes first when space ends."""
+    """Join parts (rank, text, style) by dots, in order; the highest rank goes first when space ends."""
     while len(parts) > 1 and sum(len(text) + 3 for _, text, _ in parts) - 3 > width:
         parts.remove(max(parts))
     pieces: list[tuple[str, str]] = []

@@ -87,10 +87,9 @@ class LogObserver:
             case RunStarted(left=left):
                 return [("info", "started", {"left": left})]
             case RunEnded(snapshot=end, stopped=stopped):
-                counts = {state: getattr(end, state) for state in ("done", "unchanged", "failed", "refused")}
                 totals = {"left": end.pending, "bytes": end.bytes, "elapsed": round(end.elapsed_s, 3)}
                 why = {} if stopped is None else {"stopped": mask(stopped)}
-                return [("info", "ended", {**counts, **totals, **why})]
+                return [("info", "ended", {**end.finals(), **totals, **why})]
         return []
 
     def _time(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fetcher.events import Snapshot
 from fetcher.observers.formatting import count, duration, plural, rate, size
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import escape_controls, shown
 
 _COMMONEST = 5
 
@@ -60,17 +60,13 @@ def _headline(snapshot: Snapshot, directory: str) -> str:
 
 
 def _nothing_left(snapshot: Snapshot) -> str:
-    states = ("done", "unchanged", "failed", "refused")
-    ended = [f"{count(number)} {state}" for state in states if (number := getattr(snapshot, state))]
+    ended = [f"{count(number)} {state}" for state, number in snapshot.finals().items() if number]
     return f"nothing left to fetch: {', '.join(ended)} before"
 
 
 def _states(snapshot: Snapshot) -> list[tuple[str, int, str]]:
     rows = [
-        ("done", snapshot.done, ""),
-        ("unchanged", snapshot.unchanged, ""),
-        ("failed", snapshot.failed, ""),
-        ("refused", snapshot.refused, ""),
+        *((state, number, "") for state, number in snapshot.finals().items()),
         ("left", snapshot.pending, ""),
         ("duplicates", snapshot.duplicates, "listed more than once, fetched once"),
         ("earlier", snapshot.earlier, "of these had ended before this run"),
@@ -105,7 +101,7 @@ def _advice(
     lines = []
     if stopped is not None:
         left = f"; {plural(snapshot.pending, 'URL')} left" if snapshot.pending else ""
-        lines.append(f"stopped: {escape_controls(mask(stopped))}{left}")
+        lines.append(f"stopped: {shown(stopped)}{left}")
     commands = [("to continue:", continue_command), ("to try the failed ones again:", retry_command)]
     known = [(label, command) for label, command in commands if command]
     width = max((len(label) for label, _ in known), default=0)

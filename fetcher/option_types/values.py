@@ -261,7 +261,7 @@ def choice(*words: str) -> OptionType:
 
 
 def words(*known: str) -> OptionType:
-    """Some of a few words, with commas between."""
+    """Make the type of some of a few words, with commas between."""
     one = choice(*known).parse
     return OptionType(
         expected=f"some of {', '.join(known)}",

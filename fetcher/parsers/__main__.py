@@ -44,7 +44,7 @@ def find(root: Path, url: str) -> ParseTask:
 
 
 def _headers(record: Record) -> list[tuple[bytes, bytes]]:
-    """Those that the record keeps."""
+    """Return the header fields that the record keeps."""
     kept = {"Content-Type": record.content_type, "ETag": record.etag, "Last-Modified": record.last_modified}
     return [(name.encode(), value.encode()) for name, value in kept.items() if value is not None]
 

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from fetcher.errors import ConfigError
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import escape_controls, shown
 
 _FORM = "write MODULE:FUNCTION, such as shop.parse:product, or a file: parse.py:product"
 _LONGEST = 600  # characters of a message about a parser
@@ -151,7 +151,7 @@ def one_line(error: BaseException) -> str:
     """Return the type of an error and its text, on one line, fit to be shown."""
     text = " ".join(str(error).split())
     kind = type(error).__qualname__
-    return escape_controls(mask(f"{kind}: {text}" if text else kind), _LONGEST)
+    return shown(f"{kind}: {text}" if text else kind, _LONGEST)
 
 
 # -- finding -------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _choice(module: types.ModuleType) -> str:
 
 
 def _check(thing: Any, name: str) -> None:
-    """That a parser can be called as it will be."""
+    """Check that a parser can be called as it will be."""
     if not callable(thing):
         raise ConfigError(f"parser: {name} can't be called", hint="name a function, or a class with __call__")
     if inspect.isclass(thing):

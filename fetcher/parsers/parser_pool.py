@@ -107,7 +107,7 @@ class ParserPool:
 
     @contextlib.asynccontextmanager
     async def _worker(self) -> AsyncIterator[ParserHandle]:
-        """A worker for one batch."""
+        """Lend a worker for one batch."""
         async with self._room:
             self._dying = [process for process in self._dying if not process.is_gone]
             process = self._idle.pop() if self._idle else ParserHandle(self._config, self._source)
@@ -123,7 +123,7 @@ class ParserPool:
                     self._dying.append(process)
 
     def _adapt(self, costs: list[float]) -> None:
-        """As many pages in a batch as keep a worker busy for a moment."""
+        """Have as many pages in a batch as keep a worker busy for a moment."""
         if costs:
             mean = sum(costs) / len(costs)
             wanted = _BATCH_S / max(mean, 1e-6)

@@ -8,7 +8,6 @@ part file is never read on the loop.
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from fetcher.parsers.parser_pool import ParserPool
 from fetcher.parsers.run_parser import LinkOptions, ParseResult, ParseTask, read_links
 from fetcher.policy.redaction import escape_controls
 from fetcher.ports import Body, Reading
+from fetcher.processors import cores
 
 Offload = Literal["auto", "inline", "threads", "processes"]
 
@@ -180,13 +180,6 @@ def _place(
         return inline()
     pool = ParserPool(user_parser, workers=workers, timeout_s=timeout_s, memory=memory)
     return pool if offload == "processes" else AdaptiveRunner(pool, inline, notice)
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _typed(record: Record) -> str:

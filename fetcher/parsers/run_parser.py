@@ -141,8 +141,13 @@ def gather(result: Any, page: Page, answer: ParseResult) -> None:
 def _gather_one(item: Any, page: Page, answer: ParseResult) -> None:
     if isinstance(item, Parsed):
         gather(item, page, answer)
+    elif isinstance(item, Page):
+        raise TypeError("it gave the page itself: give what is to be kept of it, such as its title")
     elif item is not None:
-        answer.data.append(msgspec.json.encode(item))
+        try:
+            answer.data.append(msgspec.json.encode(item))
+        except TypeError as error:
+            raise TypeError(f"what it gave has no form in JSON: {error}") from error
 
 
 def _drop(awaitable: Any) -> None:

@@ -201,7 +201,7 @@ _WORDS = {
     "disk": ("disk", "a faster one; or --store none, if records are enough"),
     "memory": ("memory for bodies", "a smaller --concurrency would need less"),
     "descriptors": ("limit on open files", "raise it with ulimit -n"),
-    "answers": ("wait for answers, with nothing else to ask for,", ""),
+    "answers": ("answers under way, with nothing else to ask for,", ""),
     "input": ("wait for more of the list", ""),
     "loop": ("start of exchanges", ""),
 }

@@ -17,8 +17,8 @@ from functools import lru_cache
 import webencodings  # type: ignore[import-untyped]
 
 from fetcher import re_compat
+from fetcher.model import BOMS
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _SCANNED = 1024  # bytes that may say what they are, wherever that stands (§13.2.3.2)
 _MOST_SCANNED = 65536  # as long as they are the page's head; Chromium knows no bound
 _OF_HEAD = frozenset(
@@ -65,7 +65,7 @@ _attribute = re_compat.compile(
 
 def charset_of(body: bytes, content_type: str | None) -> str:
     """Return the Python codec for a page. `content_type` is the header field, or None. Never raises."""
-    for bom, codec in _BOMS:
+    for bom, codec in BOMS:
         if body.startswith(bom):
             return codec
     stated = content_type and _of_header(content_type)
@@ -74,7 +74,7 @@ def charset_of(body: bytes, content_type: str | None) -> str:
 
 def decode(body: bytes, content_type: str | None) -> str:
     """Return the page as text, without byte order mark; what does not fit becomes U+FFFD. Never raises."""
-    for bom, codec in _BOMS:
+    for bom, codec in BOMS:
         if body.startswith(bom):
             return body[len(bom) :].decode(codec, "replace")
     return body.decode(charset_of(body, content_type), "replace")

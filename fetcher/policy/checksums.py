@@ -29,6 +29,7 @@ _INDEX = "index.html"
 CONTENT_DIGEST: Final = ("content-digest",)
 REPR_DIGEST: Final = ("repr-digest",)
 DIGEST_FIELDS: Final = CONTENT_DIGEST + REPR_DIGEST
+DIGEST_KEYS: Final = frozenset(name.encode() for name in DIGEST_FIELDS)  # as `Headers.first` has them
 
 
 def checksum_of(text: str) -> str | None:

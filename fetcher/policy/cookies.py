@@ -259,7 +259,7 @@ def _domains(name: str) -> Iterator[str]:
 
 
 def _keeps_prefix(cookie: Cookie) -> bool:
-    """Names that promise something about the cookie (RFC 6265bis §4.1.3)."""
+    """Return False if the name promises something that the cookie does not keep (RFC 6265bis §4.1.3)."""
     name = cookie.name.lower()
     if name.startswith("__host-"):
         return cookie.is_secure and cookie.is_host_only and cookie.path == "/"

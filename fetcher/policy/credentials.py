@@ -121,7 +121,7 @@ def carry_credentials(sent: Fields) -> bool:
 
 
 def fields(headers: Mapping[str, str]) -> tuple[Field, ...]:
-    """Headers of a settings file or an entry as fields; an empty value takes the field away."""
+    """Return headers of a settings file or an entry as fields; an empty value takes the field away."""
     return tuple((name, value or None) for name, value in headers.items())
 
 

@@ -191,7 +191,7 @@ class CountedFraming:
         return self._left
 
     def take(self, size: int) -> int:
-        """As `feed`, for bytes that came to where they belong: how many of them are the body's."""
+        """Do as `feed`, for bytes that came to where they belong. Returns how many of them are the body's."""
         taken = min(size, self._left)
         self._left -= taken
         self.is_done = not self._left

@@ -12,7 +12,7 @@ from fetcher.model import Request
 from fetcher.policy.http import BODY_METHODS
 from fetcher.policy.urls import path_start
 
-_UNSENT: Final = ("\r", "\n", "\0")
+UNSENT: Final = ("\r", "\n", "\0")
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -73,7 +73,7 @@ def ends_connection(fields: Fields) -> bool:
 
 def _field(name: str, value: str) -> bytes:
     line = f"{name}: {value}"
-    if any(mark in line for mark in _UNSENT):
+    if any(mark in line for mark in UNSENT):
         raise ValueError("a line break in a header field")
     try:
         return line.encode("latin-1") + b"\r\n"  # as an answer's field was read (RFC 9110 §5.5)

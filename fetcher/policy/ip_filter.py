@@ -80,7 +80,7 @@ def is_public(address: str | bytes | IPAddress) -> bool:
 
 
 def permitted_addresses(addresses: Iterable[str]) -> list[str]:
-    """Those of a name's addresses that are public, in their order. Empty means: denied."""
+    """Return those of a name's addresses that are public, in their order. Empty means: denied."""
     return [address for address in addresses if _is_public_text(address)]
 
 

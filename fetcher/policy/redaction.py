@@ -79,6 +79,11 @@ _LINE_WITHOUT_SCHEME = re.compile(r"\s*[^\s:/\\@]+(?<![\"']):(?![0-9]{1,5}(?:[/?
 _PORT_AND_PATH = re.compile(r"[0-9]{1,5}[/?#]")
 
 
+def shown(text: str, limit: int = 0) -> str:
+    """Return outside text to be shown: secrets masked, control characters visible, at most `limit` long."""
+    return escape_controls(mask(text), limit)
+
+
 def mask(text: str) -> str:
     """Return the text with the passwords of URLs hidden: `http://user:***@host/`, `http://***@host/`.
 

@@ -20,43 +20,27 @@ from typing import Literal, cast
 import msgspec
 import tenacity
 
-from fetcher.errors import (
-    BadEncoding,
-    BodyTooLarge,
-    ConnectFailed,
-    ConnectionLost,
-    ExchangeError,
-    FetcherError,
-    NameNotResolved,
-    ParseFailed,
-    PartialAnswer,
-    PieceMismatch,
-    ProtocolBroken,
-    RedirectFailed,
-    Refused,
-    StorageError,
-    TimedOut,
-    TlsRejected,
-)
+from fetcher import errors
+from fetcher.errors import ExchangeError, FetcherError
 from fetcher.policy.http import IDEMPOTENT
 
 # What may be tried again: yes, no, or the attribute of the error that says so. A class that is not
 # listed goes by its base; what is listed nowhere is not tried again.
 TRIED_AGAIN: Mapping[type[FetcherError], bool | str] = {
-    ConnectFailed: "temporary",
-    TimedOut: True,
-    ConnectionLost: True,
-    PartialAnswer: True,
-    NameNotResolved: "temporary",
-    BadEncoding: "is_truncated",
-    PieceMismatch: "is_mendable",
-    TlsRejected: False,
-    ProtocolBroken: False,
-    BodyTooLarge: False,
-    Refused: False,
-    RedirectFailed: False,
-    ParseFailed: False,
-    StorageError: False,
+    errors.ConnectFailed: "temporary",
+    errors.TimedOut: True,
+    errors.ConnectionLost: True,
+    errors.PartialAnswer: True,
+    errors.NameNotResolved: "temporary",
+    errors.BadEncoding: "is_truncated",
+    errors.PieceMismatch: "is_mendable",
+    errors.TlsRejected: False,
+    errors.ProtocolBroken: False,
+    errors.BodyTooLarge: False,
+    errors.Refused: False,
+    errors.RedirectFailed: False,
+    errors.ParseFailed: False,
+    errors.StorageError: False,
     FetcherError: False,
 }
 

@@ -10,8 +10,9 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from fetcher.policy.http import DEFAULT_PORTS
+
 _WWW: Final = re.compile(r"^www\d*\.")
-_PORTS: Final = {"http": 80, "https": 443}
 _SESSION: Final = re.compile(
     r"(?:^|&)(?:jsessionid=[0-9a-z]{32}|phpsessid=[0-9a-z]{32}|sid=[0-9a-z]{32}"
     r"|aspsessionid[a-z]{8}=[a-z]{24}|cfid=[^&]+&cftoken=[^&]+)(?=&|$)"
@@ -25,7 +26,7 @@ def surt(url: str) -> str:
     host = _WWW.sub("", (parts.hostname or "").lower())
     name = host if ":" in host else ",".join(reversed(host.split(".")))
     port = parts.port
-    if port is not None and port != _PORTS.get(parts.scheme):
+    if port is not None and port != DEFAULT_PORTS.get(parts.scheme):
         name += f":{port}"
     query = _SESSION.sub("", _canonical(parts.query).lower()).strip("&")
     query = "&".join(sorted(query.split("&"))) if query else ""

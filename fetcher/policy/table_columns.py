@@ -114,6 +114,12 @@ def moment(text: str) -> dt.datetime | None:
         return None
 
 
+def moment_text(utc: float) -> str:
+    """Return a time, UTC epoch seconds, as records spell it."""
+    moment = dt.datetime.fromtimestamp(utc, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
 def plain(values: Sequence[Any]) -> Iterable[Any]:
     """Return values for tables that know neither lists nor times: as JSON, and as records spell them."""
     for value in values:

@@ -31,7 +31,7 @@ class RateLimiter:
         return 1.0 / self._interval_s
 
     def set(self, rate: float) -> None:
-        """Another rate for the starts that follow."""
+        """Change the rate for the starts that follow."""
         self._interval_s = 1.0 / rate
 
     def after_start(self, now: float) -> None:
@@ -86,17 +86,17 @@ class HostThrottle:
         self._wait_until(now + delay_s, reason)
 
     def after_start(self, now: float) -> None:
-        """An exchange began at `now`: when may the next?"""
+        """Space the next exchange after one that began at `now`."""
         if self.is_spaced:
             self._space(now)
 
     def on_success(self, now: float) -> None:  # noqa: ARG002  (all three events have the same shape)
-        """The host answered as it should: one more at once after `limit` of these."""
+        """Allow one more at once after `limit` answers that are as they should be."""
         if self.limit < self.most:
             self.limit = min(self.limit + 1.0 / self.limit, float(self.most))
 
     def on_pushback(self, now: float, delay_s: float, reason: str) -> None:
-        """The host asked for time (429, 503): hold it for `delay_s`, and halve the limit.
+        """Hold a host that asked for time (429, 503) for `delay_s`, and halve the limit.
 
         Halved at most once in a hold, or in `LEAST_ROUND_S` where that is longer: the answers to what
         was in flight say nothing new.

@@ -131,7 +131,7 @@ def _repaired(base_url: str, reference: str) -> str:
 
 
 def path_start(url: str) -> int:
-    """Index of the path in an http or https URL with a host; its length if there is none."""
+    """Return the index of the path in an http or https URL with a host; its length if there is none."""
     start = url.find("/", 8)  # behind `https://`; with `http://`, the eighth character is of the host
     return start if start >= 0 else len(url)
 
@@ -201,6 +201,8 @@ def _check_characters(text: str) -> None:
         return
     character = found[0]
     if character == " ":
+        if "://" in text[found.start() :]:
+            refuse("there are two URLs in it", "separate them: a line or an argument for each")
         refuse("the URL has a space in it", "write it as %20")
     if character == "\\":
         if "?" in text[: found.start()]:

@@ -21,7 +21,7 @@ class Partition:
         self._pinned: dict[str, bool] = {}
 
     def share(self, total: int) -> int:
-        """This worker's part of a number."""
+        """Return this worker's part of a number."""
         return share_of(total, self.index, self.count)
 
     def is_pinned(self, host: str) -> bool:
@@ -49,5 +49,5 @@ class Partition:
 
 
 def share_of(total: int, index: int, count: int) -> int:
-    """Part `index` of `total` divided into `count` parts as equal as they can be."""
+    """Return part `index` of `total` divided into `count` parts as equal as they can be."""
     return total // count + (index < total % count)

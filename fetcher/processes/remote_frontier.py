@@ -101,7 +101,7 @@ class RemoteFrontier:
         raise NotImplementedError(_NOT_HERE)
 
     async def aclose(self, *, complete: bool) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 def _ended(outcome: Outcome) -> Ended:

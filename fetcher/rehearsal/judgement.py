@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from fetcher.engine.slots import UNSETTLED
 from fetcher.frontiers.sqlite.report import read_report
 from fetcher.model import Record
 from fetcher.rehearsal.parser_speed import parse_times
@@ -23,8 +24,6 @@ from fetcher.run_dir import RunDirectory
 from fetcher.verification.findings import KINDS as FINDINGS
 from fetcher.verification.findings import Finding
 from fetcher.verification.verify import Verification
-
-UNSETTLED = 64  # what a kill may ask for again although its record is written
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -243,7 +242,7 @@ def _asked_again(site: TroubleSite, course: Course) -> list[Loss]:
         hits = site.log[start.first : start.first + start.requests]
         asked = {f"http://{hit.host_header}{hit.target}" for hit in hits}
         again += len(asked & start.had_ended)
-    if again <= UNSETTLED * course.kills:
+    if again <= UNSETTLED * course.kills:  # what a kill may ask for again although its record is written
         return []
     return [Loss("were fetched again although they had ended", None, f"{again:,} URLs")]
 

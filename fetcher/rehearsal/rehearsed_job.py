@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from fetcher.config import toml_value
 from fetcher.header_fields import is_secret
 from fetcher.settings import DEFAULTS, OPTIONS, Command, Settings
+from fetcher.toml_file import toml_value
 
 # What says nothing about a loopback site, and the value in its place.
 _NOT_REHEARSED: dict[str, Any] = {

@@ -165,7 +165,7 @@ class TroubleSite:
             yield from (("listed", text, None) for text in _NO_URLS)
 
     async def _serve(self, x: FaultExchange) -> None:
-        """Home pages, robots.txt, and what is a path's alone."""
+        """Serve home pages, robots.txt, and what is a path's alone."""
         host = x.hit.host_header.partition(":")[0]
         if x.hit.path == "/":
             await x.answer(200, body=story(host, 0, self._below.get(host, ())))

@@ -13,6 +13,7 @@ import msgspec
 from fetcher.errors import ConfigError, StorageError
 from fetcher.policy.shares import Share
 from fetcher.run_dir import RunDirectory
+from fetcher.whole_file import own_file
 
 
 def read_share(directory: RunDirectory) -> Share | None:
@@ -71,10 +72,6 @@ async def settle_share(
     if divided is None:
         return None
     share = Share(*wanted, divided)
-    new = directory.share.with_suffix(".new")
-    try:
-        new.write_bytes(msgspec.json.encode(share))
-        new.replace(directory.share)
-    except OSError as error:
-        raise StorageError(f"cannot write {directory.share}: {error.strerror}") from error
+    with own_file(directory.share) as file:
+        file.write(msgspec.json.encode(share))
     return share

@@ -24,4 +24,4 @@ class Arguments:
             yield batch
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""

@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from fetcher.errors import ConfigError
@@ -251,12 +252,12 @@ class FileSource:
         what = "standard input" if self._path == "-" else self._path
         reason = (isinstance(why, OSError) and why.strerror) or str(why)
         reached = f" (after line {after:,})" if after else ""
-        return ConfigError(
-            f"cannot read {what}: {reason[:1].lower()}{reason[1:]}{reached}",
-            hint="every line before that was taken"
-            if after
-            else "--input takes a file of URLs, or - for standard input",
-        )
+        hint = "--input takes a file of URLs, or - for standard input"
+        if after:
+            hint = "every line before that was taken"
+        elif isinstance(why, FileNotFoundError) and Path(what.partition(",")[0]).is_file():
+            hint = "--input is given once for each file"
+        return ConfigError(f"cannot read {what}: {reason[:1].lower()}{reason[1:]}{reached}", hint=hint)
 
 
 def _batches(found: Iterator[list[Entry]]) -> Iterator[Sequence[Entry]]:

@@ -53,7 +53,7 @@ class IterableSource:
             position += len(some)
 
     async def aclose(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""
 
 
 def entry_of(item: object, position: int) -> Entry:
@@ -66,7 +66,10 @@ def entry_of(item: object, position: int) -> Entry:
         return _checked(item, position)
     if isinstance(item, Mapping):
         return from_columns(item, None, position)
-    raise TypeError(f"item {position}: expected a URL as str, yarl.URL or mapping, got {type(item).__name__}")
+    many = "; fetch_all and stream take many" if isinstance(item, (list, tuple, set)) else ""
+    raise TypeError(
+        f"item {position}: expected a URL as str, yarl.URL or mapping, got {type(item).__name__}{many}"
+    )
 
 
 def _checked(entry: Entry, position: int) -> Entry:

@@ -81,7 +81,11 @@ def from_columns(
     key = url_column if url_column in columns else _in_any_case(url_column, columns)
     if key is None:
         meta = {name: value for name, value in columns.items() if name not in RULES}
-        why = f"no {url_column}" + (f"; its columns are {enumerated(columns)}" if columns else "")
+        why = f"no {url_column}" + (
+            f"; its columns are {enumerated(columns)}, and --url-column NAME says which holds the URL"
+            if columns
+            else ""
+        )
         return typed({}, meta, source, line, shown, why=why)
     if len(columns) == 1:
         return typed({"url": columns[key]}, {}, source, line, shown)
@@ -96,7 +100,7 @@ def _in_any_case(wanted: str, columns: Iterable[Any]) -> str | None:
 
 
 def enumerated(names: Iterable[Any]) -> str:
-    """Names of columns for a message, at most 20 of them."""
+    """List names of columns for a message, at most 20 of them."""
     some = [str(name) for name in islice(names, _MOST_NAMED + 1)]
     told = ", ".join(shortened(name) or "(no name)" for name in some[:_MOST_NAMED])
     return f"{told} …" if len(some) > _MOST_NAMED else told
@@ -202,7 +206,7 @@ def _headers(value: Any) -> dict[str, str] | None:
 
 
 def _mirrors(value: Any) -> tuple[str, ...] | None:
-    """A list of URLs, or text with spaces between them."""
+    """Read a list of URLs, or text with spaces between them."""
     urls = value.split() if isinstance(value, str) else value
     if not isinstance(urls, list | tuple) or not all(isinstance(url, str) and url.strip() for url in urls):
         return None

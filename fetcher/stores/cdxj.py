@@ -19,6 +19,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from fetcher.policy.surt import surt
+from fetcher.whole_file import replacing
 
 _SORTED_AT_ONCE = 50_000  # lines
 _NEAR = 4096  # bytes of the index that are read without looking further
@@ -80,8 +81,7 @@ def merge(index: Path, lines: Iterable[bytes], scratch: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             runs.append(stack.enter_context(index.open("rb")))
         index.parent.mkdir(exist_ok=True)
-        new = scratch / f"{index.name}.new"
-        with new.open("wb") as file:
+        with replacing(index, scratch / f"{index.name}.new") as file:
             last = b""
             for line in heapq.merge(*runs):
                 if line != last:
@@ -89,7 +89,6 @@ def merge(index: Path, lines: Iterable[bytes], scratch: Path) -> None:
                     last = line
             file.flush()
             os.fsync(file.fileno())
-    new.replace(index)
 
 
 def _sorted_runs(lines: Iterable[bytes]) -> Iterator[list[bytes]]:

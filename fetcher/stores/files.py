@@ -76,7 +76,7 @@ class FilesStore:
         return await self._lane.run(partial(self._put_batch, batch), is_slow=is_slow)
 
     def recover(self, lengths: Mapping[str, int]) -> None:
-        """Nothing to recover: there are no archives."""
+        """Do nothing: there are no archives."""
 
     def holds(self, url: str) -> bool:  # noqa: ARG002 - the port's signature
         return False
@@ -165,7 +165,7 @@ class FilesStore:
         return path
 
     def _put_again(self, error: Exception, outcome: Outcome) -> str | StorageError:
-        """Once more with fresh descriptors, if a folder was removed from under us or too many are open."""
+        """Try again with fresh descriptors, if a folder was removed from under us or too many are open."""
         if isinstance(error, OSError) and error.errno in _WORTH_AGAIN:
             self._folders.forget()
             self._parts.forget()

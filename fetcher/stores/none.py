@@ -16,7 +16,7 @@ class NoneStore:
     keeps_archives = False
 
     async def put(self, batch: Sequence[Outcome]) -> list[str | StorageError | None]:
-        """None for each."""
+        """Keep nothing, and give no path."""
         return [None] * len(batch)
 
     def existing(self, paths: Collection[str]) -> Collection[str]:  # noqa: ARG002 - the port's signature
@@ -26,10 +26,10 @@ class NoneStore:
         return False
 
     def recover(self, lengths: Mapping[str, int]) -> None:
-        """Nothing to recover: there are no archives."""
+        """Do nothing: there are no archives."""
 
     def holds(self, url: str) -> bool:  # noqa: ARG002 - the port's signature
         return False
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fetcher.errors import StorageError
 from fetcher.policy.object_urls import SCHEMES, ObjectUrl
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 from fetcher.stores.left_uploads import LeftUploads
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class ObjectClient:
                 if re.search(pattern, f"{type(error).__name__} {text}"):
                     raise StorageError(f"{doing}: {reason}{_code_in(text)}", hint=hint) from error
             line = _CODE.sub("", text).partition("\n")[0].partition("<")[0]
-            why = _code_in(text) or f": {escape_controls(mask(line), 200)}"
+            why = _code_in(text) or f": {shown(line, 200)}"
             store = SCHEMES[self.url.scheme]
             raise StorageError(
                 f"{doing}{why}", hint=f"look at what the environment says of {store}"

@@ -72,7 +72,7 @@ class ObjectStore:
         return self._listing is not None and self._listing.length_of(path) == length
 
     def recover(self, lengths: Mapping[str, int]) -> None:
-        """Nothing to recover: there are no archives."""
+        """Do nothing: there are no archives."""
 
     def holds(self, url: str) -> bool:  # noqa: ARG002 - the port's signature
         return False

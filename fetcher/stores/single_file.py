@@ -64,7 +64,7 @@ class SingleStore:
         return False
 
     def recover(self, lengths: Mapping[str, int]) -> None:
-        """Nothing to recover: there are no archives."""
+        """Do nothing: there are no archives."""
 
     def holds(self, url: str) -> bool:  # noqa: ARG002 - the port's signature
         return False

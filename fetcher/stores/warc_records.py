@@ -134,7 +134,7 @@ class _Head:
         self.headers_buff = wire
 
     def compute_headers_buffer(self, _header_filter: object = None) -> None:
-        """Nothing to compute."""
+        """Compute nothing."""
 
 
 class _Sha256Writer(WARCWriter):  # type: ignore[misc]  # warcio is untyped

@@ -10,7 +10,7 @@ from typing import Any
 from fetcher.errors import Refused
 from fetcher.frontiers.sqlite.crawl.crawl_options import CrawlOptions
 from fetcher.frontiers.sqlite.crawl.discovery import crawl_key
-from fetcher.frontiers.sqlite.url_rows import find_by_key
+from fetcher.frontiers.sqlite.request_keys import RequestKeys
 from fetcher.model import Job, Target
 from fetcher.policy.fingerprint import request_fingerprint
 from fetcher.policy.redaction import mask, safe_text
@@ -19,7 +19,7 @@ from fetcher.policy.urls import admit, lacks_scheme, path_start
 
 Row = dict[str, Any]  # by column
 
-_FIND = "SELECT check_key, * FROM url WHERE key = ?"
+_FIND = "SELECT check_key, * FROM url WHERE id = ?"
 _BY_TEXT = "SELECT * FROM url WHERE url IN (?, ?) OR given IN (?, ?) ORDER BY id LIMIT 20"
 _OF_HOST = "SELECT coalesce(given, url) FROM url WHERE host = ? ORDER BY id LIMIT 50000"
 _MOST_NEAR = 3
@@ -36,6 +36,7 @@ class UrlFinder:
 
     def __init__(self, db: sqlite3.Connection, asked: str, *, is_crawl: bool) -> None:
         self._db = db
+        self._keys_of_rows = RequestKeys(db)
         self._asked = safe_text(asked)
         self._is_crawl = is_crawl
         self.problem = ""
@@ -60,7 +61,7 @@ class UrlFinder:
         """
         for job in self._jobs():
             for key in self._keys(job):
-                found = find_by_key(self._db, _FIND, *key)[1]
+                found = self._keys_of_rows.find(_FIND, *key)[1]
                 if found is not None:
                     return [row_of(found, self._columns("check_key"))]
         masked = mask(self._asked)
@@ -73,7 +74,7 @@ class UrlFinder:
         """Find the row of the page that a URL with a session id stands for."""
         for job in self._jobs():
             for key in self._page_keys(job):
-                found = find_by_key(self._db, _FIND, *key)[1]
+                found = self._keys_of_rows.find(_FIND, *key)[1]
                 if found is not None and found[1] != row["id"]:
                     return row_of(found, self._columns("check_key"))
         return None
@@ -128,7 +129,7 @@ class UrlFinder:
             except Refused:
                 continue
             job = Job(id=0, url=near.url, target=near)
-            if near.url != url and any(find_by_key(self._db, _FIND, *key)[1] for key in self._keys(job)):
+            if near.url != url and any(self._keys_of_rows.find(_FIND, *key)[1] for key in self._keys(job)):
                 yield near.url
 
     def _on_host(self, target: Target) -> list[str]:

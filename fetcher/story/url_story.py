@@ -7,7 +7,6 @@ each time. Both are read as they are while a run writes them, so the last moment
 from __future__ import annotations
 
 import ast
-import datetime as dt
 import json
 import sqlite3
 import struct
@@ -21,6 +20,7 @@ from fetcher.engine.record_builder import encode_record
 from fetcher.frontiers.sqlite.crawl.row_kinds import check_rule, kind_of
 from fetcher.model import FINAL, Part, Record, State, Wait
 from fetcher.policy.robots import RobotsVerdict, verdict_on
+from fetcher.policy.table_columns import moment_text
 from fetcher.story.name_owner import NameStory, name_story
 from fetcher.story.url_finder import Row, UrlFinder
 from fetcher.timings import Timing, read_timings
@@ -147,7 +147,7 @@ class StoryTeller:
             waits=list(_decode_history(row["history"])) if row["history"] else [],
         )
         if row["not_before"] and state == State.PENDING:
-            story.not_before = _moment(row["not_before"])
+            story.not_before = moment_text(row["not_before"])
         if row["extra"]:
             extra = json.loads(row["extra"])
             story.request = {key: extra[key] for key in ("method", "sha256", "name") if key in extra}
@@ -210,7 +210,7 @@ class StoryTeller:
         query = "SELECT fetched, text FROM robots WHERE origin = ?"
         found = self._db.execute(query, (origin,)).fetchone()
         if found is not None:
-            told.fetched_at, told.verdict = _moment(found[0]), verdict_on(found[1], agent, row["url"])
+            told.fetched_at, told.verdict = moment_text(found[0]), verdict_on(found[1], agent, row["url"])
         return told
 
     def _add_runs(self, story: UrlStory) -> None:
@@ -218,8 +218,10 @@ class StoryTeller:
             return
         rows = self._db.execute("SELECT id, mode, began, ended FROM session ORDER BY id").fetchall()
         for number, mode, began, ended in rows:
-            ended_at = None if ended is None else _moment(ended)
-            story.runs.append(RunStory(number=number, mode=mode, began_at=_moment(began), ended_at=ended_at))
+            ended_at = None if ended is None else moment_text(ended)
+            story.runs.append(
+                RunStory(number=number, mode=mode, began_at=moment_text(began), ended_at=ended_at)
+            )
 
     def _add_attempts(self, story: UrlStory, row: Row) -> None:
         if "timing" not in self._tables:
@@ -245,8 +247,8 @@ def _attempt(timing: Timing, session: int, settled: float) -> AttemptStory:
     notes = timing.notes
     told = AttemptStory(
         run=session,
-        settled_at=_moment(settled),
-        started_at=_moment(timing.started_at),
+        settled_at=moment_text(settled),
+        started_at=moment_text(timing.started_at),
         status=timing.status or None,
         waits=_rounded(timing.waits),
         phases=_rounded(timing.phases),
@@ -266,9 +268,3 @@ def _attempt(timing: Timing, session: int, settled: float) -> AttemptStory:
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in seconds.items() if value > 0}
-
-
-def _moment(utc: float) -> str:
-    """Return a time of UTC as records have it."""
-    moment = dt.datetime.fromtimestamp(utc, dt.UTC)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -31,6 +31,7 @@ from fetcher.frontiers.sqlite.crawl.row_kinds import ASSET, PAGE, rank_of
 from fetcher.frontiers.sqlite.digests import pack_digest
 from fetcher.frontiers.sqlite.filename_allocator import own_name
 from fetcher.frontiers.sqlite.interning import InternTable
+from fetcher.frontiers.sqlite.request_keys import RequestKeys
 from fetcher.frontiers.sqlite.schema import ARCHIVE, extend_for_crawl, is_lost, open_state
 from fetcher.model import FINAL_STATES, Entry, Job, RequestOverrides, State
 from fetcher.policy.fingerprint import request_fingerprint
@@ -46,10 +47,10 @@ _BATCH = 2000
 _PAGE = 512
 _ASSETS = ("image/", "font/", "audio/", "video/", "text/css", "text/javascript", "application/javascript")
 # A request that failed keeps the file of an earlier one.
-_UPSERT = """INSERT INTO url (key, check_key, url, given, host, rank, state, source, line, parent, depth,
+_UPSERT = """INSERT INTO url (id, key, check_key, url, given, host, rank, state, source, line, parent, depth,
  extra, has_secret, attempts, status, error, path, bytes, sha256, etag, last_modified, generation, session)
- VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1)
- ON CONFLICT (key) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
+ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1)
+ ON CONFLICT (id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
  status = excluded.status, error = excluded.error, path = coalesce(excluded.path, path),
  bytes = CASE WHEN excluded.state > 2 AND excluded.sha256 IS NULL THEN bytes ELSE excluded.bytes END,
  etag = CASE WHEN excluded.state > 2 AND excluded.sha256 IS NULL THEN etag ELSE excluded.etag END,
@@ -104,6 +105,7 @@ class StateRebuild:
         self._rules = CrawlOptions(scope=Scope(), agent="")
         self._is_crawl = False
         self._db: sqlite3.Connection
+        self._keys: RequestKeys
         self._labels: InternTable
 
     def run(self) -> Rebuilt:
@@ -154,6 +156,7 @@ class StateRebuild:
 
     def _fill(self, rebuilt: Rebuilt, known: Mapping[str, str]) -> None:
         db = self._db
+        self._keys = RequestKeys(db)
         self._labels = InternTable(db)
         db.execute("BEGIN")
         if self._is_crawl:
@@ -206,6 +209,7 @@ class StateRebuild:
                 with contextlib.suppress(UnicodeEncodeError):  # no URL that was ever taken
                     self._add(record)
             if number % _BATCH == _BATCH - 1:
+                self._keys.move()
                 self._db.execute("COMMIT")
                 self._db.execute("BEGIN")
         return size if ends_line(path, size) else last
@@ -216,6 +220,7 @@ class StateRebuild:
         if record.error == "bad-entry" and job.target is not None:
             job = Job(id=0, url=record.url, target=None)
         key, check = self._key(job, record)
+        number = self._keys.id_of(key)
         target = job.target
         url = record.url if target is None else target.url
         sha256 = _digest(record)
@@ -225,7 +230,7 @@ class StateRebuild:
         path = record.path if record.path and is_within(record.path) else None
         extra = None if record.meta is None else _encode(RequestOverrides(meta=record.meta)).decode()
         row = (
-            key, check, url, record.url if record.url != url else None,
+            number, key, check, url, record.url if record.url != url else None,
             0 if target is None else self._labels.hosts[target.host],
             rank_of(record.depth, 0) if self._is_crawl else 0,
             FINAL_STATES[record.state],
@@ -233,15 +238,19 @@ class StateRebuild:
             record.line, record.parent, max(record.depth, 0), extra, job.secret is not None, record.attempts,
             record.status, error, path, record.bytes, sha256, record.etag, record.last_modified,
         )  # fmt: skip
-        self._db.execute(_UPSERT, row)
+        inserted = self._db.execute(_UPSERT, row).lastrowid
+        if number is None:
+            number = inserted or 0
+            self._keys.add(key, number)
         if self._is_crawl and (record.content_type or "").lower().startswith(_ASSETS):
-            self._db.execute("UPDATE url SET kinds = ? WHERE key = ? AND kinds = ?", (ASSET, key, PAGE))
+            self._db.execute("UPDATE url SET kinds = ? WHERE id = ? AND kinds = ?", (ASSET, number, PAGE))
 
     def _key(self, job: Job, record: Line) -> tuple[int, int]:
         if not self._is_crawl:
             return request_fingerprint(job)
         key, check = crawl_key(job, self._rules)
-        found = self._db.execute("SELECT coalesce(given, url) FROM url WHERE key = ?", (key,)).fetchone()
+        number = self._keys.id_of(key)
+        found = self._db.execute("SELECT coalesce(given, url) FROM url WHERE id = ?", (number,)).fetchone()
         if found is not None and found[0] != record.url:
             return crawl_key(job, self._rules, is_exact=True)
         return key, check

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fetcher.errors import StorageError
+from fetcher.frontiers.sqlite.url_rows import sql
 from fetcher.run_dir import RunDirectory
 from fetcher.verification.file_checks import is_within
 from fetcher.verification.findings import OF_FILES, OF_PARTS, Finding
 from fetcher.verification.object_checks import StoredObjects
 
-_PUT_BACK = """UPDATE url SET state = 0, attempts = 0, waited = 0, not_before = 0, history = NULL,
+_PUT_BACK = sql("""UPDATE url SET state = :PENDING, attempts = 0, waited = 0, not_before = 0, history = NULL,
  status = NULL, error = NULL, bytes = NULL, sha256 = NULL, etag = NULL, last_modified = NULL, is_foreign = 0
- WHERE id = ?"""
+ WHERE id = ?""")
 _MOST_SUFFIXES = 10_000
 
 

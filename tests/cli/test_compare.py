@@ -170,7 +170,9 @@ def test_a_signal_ends_the_command_and_all_that_it_started(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         program.environment["TMPDIR"] = folder  # short enough to be used
-        with program.start("compare", "cpu", "-n", "40", "--models", "processes", "--wait", "10") as run:
+        with program.start(
+            "compare", "cpu", "-n", "40", "--models", "processes", "--wait", "10", is_fresh=True
+        ) as run:
             # the command, the child, its two helpers, and the first of its workers
             assert eventually(lambda: len(processes_of(program.folder)) > 4)
             assert list(Path(folder).iterdir()) != []

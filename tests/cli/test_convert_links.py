@@ -201,7 +201,7 @@ def test_a_stopped_crawl_is_converted_by_the_run_that_ends_it(program: Program, 
     out = program.folder / "out"
     run = ("crawl", site.url("/"), *CONVERT)
     site.hold_after(1)
-    with program.start(*run) as running:
+    with program.start(*run, "--grace", "0") as running:  # what is in flight never comes
         assert eventually(lambda: len(site.log) > 1)
         running.send(signal.SIGINT)
         assert running.end().code == 128 + signal.SIGINT

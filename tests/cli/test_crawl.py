@@ -148,23 +148,31 @@ def assert_stored(site: CrawlSite, out: Path, expected: Expected) -> None:
 # -- what is asked for ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("options", [["--backend", "asyncio"], ["--processes", "2"]], ids=" ".join)
+def test_of_5000_pages_exactly_the_expected_ones_are_asked_for_once_each_and_recorded(
+    program: Program, serve: MakeCrawlSite, whole: Web, options: list[str]
+) -> None:
+    assert_exactly_the_expected(program, serve(whole), options)
+
+
 @pytest.mark.parametrize(
     "options",
     [
-        ["--backend", "asyncio"],
         ["--backend", "curl"],
         ["--backend", "threads"],
         ["--backend", "sync"],
-        ["--processes", "2"],
         ["--processes", "2", "--backend", "curl"],
     ],
     ids=" ".join,
 )
-def test_of_5000_pages_exactly_the_expected_ones_are_asked_for_once_each_and_recorded(
-    program: Program, serve: MakeCrawlSite, whole: Web, options: list[str]
+def test_every_backend_asks_for_exactly_the_expected_ones_once_each(
+    program: Program, serve: MakeCrawlSite, options: list[str]
 ) -> None:
-    site = serve(whole)
-    expected = whole.expected(sitemaps=True)
+    assert_exactly_the_expected(program, serve(generate(1200)), options)
+
+
+def assert_exactly_the_expected(program: Program, site: CrawlSite, options: list[str]) -> None:
+    expected = site.web.expected(sitemaps=True)
     ended = crawl(program, site, "--sitemaps", "--store", "none", *options)
     assert ended.code == 0, ended.err
     assert_asked(site, expected)

@@ -26,8 +26,8 @@ from fetcher.events import HostThrottled, OutcomesSettled, Snapshot
 from fetcher.model import Bottleneck, Record
 from fetcher.observers import dashboard
 from fetcher.observers.dashboard import Dashboard
-from fetcher.observers.line_display import shown
 from fetcher.observers.web_listener import listening
+from fetcher.policy.redaction import shown
 from fetcher.settings import make
 
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -199,7 +199,7 @@ def test_a_signal_that_the_caller_ignores_stays_ignored_as_under_nohup(
     site.hold_after(20)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with program.start(*COMMAND) as run:
+        with program.start(*COMMAND, is_fresh=True) as run:
             assert site.wait(lambda s: len(s.log) >= 20, 30)
             run.send(signal.SIGHUP)
             site.release()

@@ -439,7 +439,7 @@ def test_no_process_is_left_when_the_program_is_killed(
         "--parser-workers",
         "2",
     )
-    with program.start("get", "-i", "urls.txt", *how, *options) as run:
+    with program.start("get", "-i", "urls.txt", *how, *options, is_fresh=True) as run:
         assert eventually(lambda: len(lines_so_far(program.folder / "out")) >= 20), run.said()
         assert eventually(lambda: len(processes_of(program)) == (5 if options else 3))
         run.send(signal.SIGKILL)
@@ -530,8 +530,11 @@ def test_the_command_in_the_message_repeats_the_page_and_works_once_the_parser_d
     assert (mended.returncode, json.loads(mended.stdout)) == (0, "no price on\nthis page"), mended.stderr
 
 
-@pytest.mark.parametrize("title", ["bad", "bad, but another one"])
-@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=str)
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [((), "bad"), ((), "bad, but another one"), (("--processes", "2"), "bad, but another one")],
+    ids=str,
+)
 def test_retry_failed_parses_a_page_again_into_the_same_file(
     program: Program, serve: MakeSite, options: tuple[str, ...], title: str
 ) -> None:

@@ -106,7 +106,9 @@ def test_every_error_derives_from_one_and_has_a_slug_of_its_own() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert loaded_by("import fetcher").isdisjoint({*HEAVY, "msgspec", "yarl", "click"})
+    assert loaded_by("import fetcher").isdisjoint(
+        {*HEAVY, "fetcher.api", "fetcher.settings", "yarl", "click"}
+    )
 
 
 def test_the_errors_and_the_decorators_load_no_http_library() -> None:
@@ -116,7 +118,7 @@ def test_the_errors_and_the_decorators_load_no_http_library() -> None:
 
 def test_the_version_is_told_without_loading_anything_heavy() -> None:
     program = "from fetcher.cli.main import main\ntry:\n    main(['--version'])\nexcept SystemExit as end:\n    assert not end.code"
-    assert loaded_by(program).isdisjoint({*HEAVY, "msgspec", "yarl", "tempfile"})
+    assert loaded_by(program).isdisjoint({*HEAVY, "fetcher.settings", "yarl", "tempfile"})
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -16,8 +16,8 @@ import pytest
 
 COUNTS = Path(__file__).parents[2] / "benchmarks" / "counts.py"
 BOUNDS = {
-    "python_calls": 58_500,
-    "c_calls": 39_500,
+    "python_calls": 51_000,
+    "c_calls": 34_500,
     "transactions": 10.5,
     "thread_hops": 1.5,
 }  # per 1,000 URLs

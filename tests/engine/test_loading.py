@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from support.faultserver import FaultServer
 
 # To be imported in 20 ms all together, for settings, results and errors; the rest of the package is not.
@@ -34,7 +37,7 @@ PROGRAM = """
 import asyncio, importlib.metadata, json, sys, threading
 import fetcher
 
-url, verb, backend = sys.argv[1:]
+url, secure, verb, backend = sys.argv[1:]
 found = []
 
 class Watch:
@@ -50,13 +53,18 @@ async def calls():
     async with fetcher.Fetcher(backend=backend, retries=0) as client:
         for path in ("/gzip/1", "/br/1", "/zstd/1", "/redirect/2", "/setcookie", "/reset", "/status/404"):
             await client.fetch(url + path, json={})
-        assert not (await client.fetch("https" + url[4:])).ok
+        assert (await client.fetch(secure)).error == "tls-rejected"
 
 async def stream():
     assert [result.ok async for result in fetcher.stream([url + "/ok/1"], backend=backend)] == [True]
 
 async def crawl():
     assert [page.ok async for page in fetcher.crawl(url + "/ok/1?type=text/html", backend=backend)] == [True]
+
+async def read():
+    async with fetcher.Fetcher(backend=backend, parser="json:dumps") as client:
+        pages = [page async for page in client.crawl(url + "/ok/1?type=text/html")]
+    assert [page.status for page in pages] == [200]
 
 async def download():
     summary = await fetcher.Fetcher(backend=backend).download([url + "/ok/1", url + "/bytes/3000000"], "out")
@@ -71,14 +79,25 @@ print(json.dumps(found))
 """
 
 
+@pytest.fixture(scope="module")
+def untrusted() -> Iterator[FaultServer]:
+    """A server of https whose certificate nobody has signed that is trusted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with FaultServer(ssl=context) as running:
+        yield running
+
+
 @pytest.mark.parametrize(
     ("verb", "backend"),
-    [(verb, "asyncio") for verb in ("fetch", "calls", "stream", "crawl", "download")]
+    [(verb, "asyncio") for verb in ("fetch", "calls", "stream", "crawl", "read", "download")]
     + [("calls", backend) for backend in ("curl", "threads", "sync")],
 )
-def test_a_loop_is_not_kept_by_imports(verb: str, backend: str, server: FaultServer, tmp_path: Path) -> None:
+def test_a_loop_is_not_kept_by_imports(
+    verb: str, backend: str, server: FaultServer, untrusted: FaultServer, tmp_path: Path
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, server.url("").rstrip("/"), verb, backend],
+        [sys.executable, "-c", PROGRAM, server.url("").rstrip("/"), untrusted.url("/ok/1"), verb, backend],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,

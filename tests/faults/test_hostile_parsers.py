@@ -193,7 +193,7 @@ async def test_idle_workers_that_were_stopped_are_replaced_however_many_they_are
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("fetcher.parsers.parser_handle._PATIENCE_S", 0.2)
-    reader = reader_of("hostile", workers=4, timeout_s=2.0)
+    reader = reader_of("hostile", workers=4, timeout_s=1.0)
     try:
         await read_all(reader, [b"x"] * 40)
         stopped = children()
@@ -284,7 +284,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("busy_with", ["loop", "sleep", "regex"])
 async def test_no_worker_outlives_a_program_that_is_killed(busy_with: str, tmp_path: Path) -> None:
     # Compiled code that keeps the interpreter to itself is ended by its alarm; the others at once.
-    timeout_s = "5" if busy_with == "regex" else "3600"
+    timeout_s = "3" if busy_with == "regex" else "3600"
     mark = tmp_path / "mark"
     program = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, timeout_s, str(mark), busy_with],

@@ -1,4 +1,4 @@
-"""A pytest plugin: tests marked `nginx` or `strace` are skipped where that is missing; with `--no-skips` none may be.
+"""A pytest plugin: tests marked with a program are skipped where that is missing; with `--no-skips` none may be.
 
 Loaded by name (`-p support.noskips`), with this folder's parent on PYTHONPATH. A test that is expected to
 fail (xfail) is not a skip.
@@ -12,13 +12,16 @@ from collections.abc import Generator
 
 import pytest
 
+# Each is a marker of its name (pyproject.toml), and `.ci/run` installs it.
+PROGRAMS = ("nginx", "strace", "zsh", "fish")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test has failed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for name in ("nginx", "strace"):
+    for name in PROGRAMS:
         if shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
             for item in items:
                 if item.get_closest_marker(name):

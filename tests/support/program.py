@@ -88,18 +88,26 @@ class Program:
         return Ended(_shell_code(done.returncode), done.stdout, done.stderr)
 
     @contextmanager
-    def start(self, *arguments: str | Path, redirect: str = "", **options: Any) -> Iterator[Running]:
-        """A run under way; whatever happens, it is gone when the block is left.
+    def start(
+        self, *arguments: str | Path, redirect: str = "", is_fresh: bool = False, **options: Any
+    ) -> Iterator[Running]:
+        """A run under way, forked as in `run`; whatever happens, it is gone when the block is left.
 
         Standard error goes to a file, so that it can be read meanwhile. `redirect` is what a shell would
-        do with the streams (`2>&-`), `options` are those of `Popen`.
+        do with the streams (`2>&-`), `options` are those of `Popen`: with either, the process is a fresh one.
         """
+        is_fresh = is_fresh or bool(redirect or options) or not warm_program.can_run(self.environment, b"")
         command = [*COMMAND, *map(str, arguments)]
         if redirect:
             command = ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", *command]
         with tempfile.NamedTemporaryFile(prefix="stderr-") as said:
-            chosen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": said, **options}
-            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, **chosen)
+            process: subprocess.Popen[bytes] | warm_program.Started
+            if is_fresh:
+                chosen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": said, **options}
+                process = subprocess.Popen(command, cwd=self.folder, env=self.environment, **chosen)
+            else:
+                given = [*map(str, arguments)]
+                process = warm_program.Started(given, self.folder, self.environment, said.fileno())
             try:
                 yield Running(process, Path(said.name))
             finally:
@@ -114,7 +122,7 @@ class Program:
 class Running:
     """A process that has not ended yet."""
 
-    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | warm_program.Started, said: Path) -> None:
         self.process = process
         self._said = said
 

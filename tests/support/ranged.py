@@ -38,6 +38,7 @@ class Ranged:
     ranges: str | None = "bytes"  # what it says that it takes
     answers: Sequence[Callable[[Exchange], object] | None] = ()
     pause_s: float = 0.0  # after each MiB
+    held_at: int | None = None  # the byte of the body beyond which nothing is sent for now
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
     conditions: list[str | None] = field(default_factory=list)  # and its If-Range
     first_waits_for: int = 0  # requests, after its first MiB
@@ -85,6 +86,8 @@ class Ranged:
         await x.head(206 if is_part else 200, fields)
         most = self.cuts[number] if number < len(self.cuts) else len(rest)
         for at in range(0, min(most, len(rest)), BLOCK):
+            while self.held_at is not None and start + at >= self.held_at:
+                await x.pause(0.01)
             block = rest[at : min(at + BLOCK, most)]
             await x.send(b"%x\r\n%b\r\n" % (len(block), block) if self.is_chunked else block)
             self.sent += len(block)

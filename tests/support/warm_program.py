@@ -1,13 +1,15 @@
 """The program as a fork of a process that has imported it: a process of its own, but for its imports.
 
 An interpreter's start is most of a small run, and the tests make thousands. What runs is the program's `main`
-with its own arguments, streams, environment, folder, signals and exit. The process that is forked has no
-thread, and is asked over a socket; a helper of each run waits for it and tells how it ended.
+with its own arguments, streams, environment, folder, signals and exit (but see `end_with`). The process that
+is forked has no thread, and is asked over a socket; a helper of each run waits for it and tells how it ended.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import json
 import os
 import select
@@ -15,14 +17,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 MOST_INPUT = 60_000  # bytes that a pipe takes at once
 _NOT_AT_START = ("PYTHON", "LC_", "LANGUAGE", "TZ")  # what an interpreter reads when it starts
-_LEFT_OUT = ("fetcher.lab", "fetcher.__main__", "fetcher.parsers.__main__", "fetcher.observers.live")
+_LEFT_OUT = (
+    "fetcher.lab",
+    "fetcher.__main__",
+    "fetcher.parsers.__main__",
+    "fetcher.observers.live",
+    "fetcher.stores.parquet",  # pyarrow has threads of its own, and a fork has none of them
+)
 
 
 def can_run(environment: Mapping[str, str], stdin: bytes) -> bool:
@@ -47,16 +56,7 @@ def run(
     os.close(sink)
     out, out_end = os.pipe()
     err, err_end = os.pipe()
-    said, said_end = socket.socketpair()
-    message = {"arguments": [*arguments], "folder": str(folder), "environment": dict(environment)}
-    with said:
-        try:
-            packed = json.dumps(message).encode()
-            socket.send_fds(_server(), [packed], [source, out_end, err_end, said_end.fileno()])
-        finally:
-            for descriptor in (source, out_end, err_end):
-                os.close(descriptor)
-            said_end.close()
+    with _launch(arguments, folder, environment, (source, out_end, err_end)) as said:
         streams = {out: b"", err: b""}
         pid = 0
         until = time.monotonic() + limit_s
@@ -84,6 +84,92 @@ def run(
             os.close(out)
             os.close(err)
     return code, streams[out], streams[err]
+
+
+class Started:
+    """A run under way: of `subprocess.Popen`, what the tests use. `stdout` is a pipe, standard error a file."""
+
+    stdin = stderr = None
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stderr: int
+    ) -> None:
+        out, out_end = os.pipe()
+        streams = (os.open(os.devnull, os.O_RDONLY), out_end, os.dup(stderr))
+        self._arguments = arguments
+        self._said = _launch(arguments, folder, environment, streams)
+        self._told = b""
+        self.stdout = open(out, "rb")  # noqa: SIM115
+        self.returncode: int | None = None
+        while b"\n" not in self._told:
+            self._told += self._said.recv(1)
+        self.pid = int(self._told)
+        self._told = b""
+
+    def poll(self) -> int | None:
+        return self._ended_in(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._ended_in(timeout)
+        if code is None:
+            assert timeout is not None
+            _give_up(self._arguments, timeout)
+        return code
+
+    def communicate(self, timeout: float) -> tuple[bytes, None]:
+        until = time.monotonic() + timeout
+        read = b""
+        while not self.stdout.closed:
+            if not select.select([self.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+                _give_up(self._arguments, timeout)
+            data = self.stdout.read1()
+            if not data:
+                break
+            read += data
+        self.wait(max(0.01, until - time.monotonic()))
+        return read, None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _ended_in(self, seconds: float | None) -> int | None:
+        until = None if seconds is None else time.monotonic() + seconds
+        while self.returncode is None:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not select.select([self._said], [], [], left)[0]:
+                return None
+            said = self._said.recv(100)
+            assert said, "the helper of the run is gone"
+            self._told += said
+            if self._told.endswith(b"\n"):
+                self.returncode = int(self._told)
+                self._said.close()
+        return self.returncode
+
+
+def _launch(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], streams: Sequence[int]
+) -> socket.socket:
+    """Have a run forked, whose three streams are closed here. Returns where its helper says its pid and its code."""
+    said, said_end = socket.socketpair()
+    message = {"arguments": [*arguments], "folder": str(folder), "environment": dict(environment)}
+    try:
+        socket.send_fds(_server(), [json.dumps(message).encode()], [*streams, said_end.fileno()])
+    except BaseException:
+        said.close()
+        raise
+    finally:
+        for descriptor in streams:
+            os.close(descriptor)
+        said_end.close()
+    return said
 
 
 def _give_up(arguments: Sequence[str], limit_s: float) -> NoReturn:
@@ -151,7 +237,6 @@ def _serve(control: socket.socket) -> dict[str, Any] | None:
 
 def import_program() -> None:
     """Import all of the program that runs may need."""
-    import gc
     import importlib
     import pkgutil
 
@@ -164,6 +249,28 @@ def import_program() -> None:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def end_with(main: Callable[[], object]) -> NoReturn:
+    """Run `main` to its `SystemExit` and end as an interpreter does, up to the taking down of its modules.
+
+    Threads are waited for, exit handlers run, what nobody holds any more is collected, and streams are
+    flushed. What is left out does nothing for the user, and in a fork it is more than all the rest of a small
+    run: it writes to, and so copies, every page of memory.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    else:
+        code = 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
@@ -187,4 +294,4 @@ if __name__ == "__main__":
         sys.argv = ["fetcher", *given["arguments"]]
         from fetcher.__main__ import main
 
-        main()
+        end_with(main)

@@ -1,7 +1,8 @@
 """The program started by a fork of a process that has imported it already.
 
 Thousands of runs are made, and an interpreter's start is most of a small one. What runs is the program's own
-`main`, with its own arguments, streams, working folder and exit; only its imports were done before. A run waits
+`main`, with its own arguments, streams, working folder and exit; only its imports were done before, and what is
+tried again is tried almost at once: the wait in between was most of a run, and no call is made in it. A run waits
 before its first step until it is let go, so that a tracer may be attached to it.
 
     with Warm() as warm:
@@ -25,9 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from support.warm_program import import_program
+from support.warm_program import end_with, import_program
+
+from fetcher.policy import retry
 
 _SET_TRACER = 0x59616D61  # PR_SET_PTRACER
+_FIRST_WINDOW_S = 0.02  # of the backoff; the next ones are twice as long each
 HANGS = -1  # the code of what had to be killed, because it did not end
 
 
@@ -164,9 +168,10 @@ def _answer(**message: Any) -> None:
 
 if __name__ == "__main__":
     import_program()
+    retry.FIRST_WINDOW_S = _FIRST_WINDOW_S
     given = _serve()
     if given is not None:
         from fetcher.cli.main import main
 
         sys.argv = given
-        main()
+        end_with(main)

@@ -451,11 +451,9 @@ def test_a_child_that_fails_says_why() -> None:
 
 
 def test_a_workload_without_what_it_needs_leaves_models_out_and_says_so() -> None:
-    workload = msgspec.structs.replace(
-        WORKLOADS["sleep"], cases=(Case("asyncio"), Case("curl", extra="curl"))
-    )
+    workload = msgspec.structs.replace(WORKLOADS["sleep"], cases=(Case("asyncio"), Case("curl")))
     with ChildRunner(limit_s=30.0) as children, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fetcher.lab.compare.runner.find_spec", lambda _: None)
+        patch.setattr("fetcher.lab.compare.machine_load.find_spec", lambda _: None)
         found = compare(workload, children, rounds=1, size=2, wait_s=0.0)
     assert [row.model for row in found.rows] == ["asyncio"]
     assert "left out: curl; install fetcher[curl] to have it" in found.notes

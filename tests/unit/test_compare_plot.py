@@ -104,6 +104,12 @@ def test_a_logarithmic_axis_is_announced_and_only_used_for_wide_figures(tmp_path
     assert "Peak memory (less is better)" in text
 
 
+def test_a_logarithmic_axis_of_memory_has_round_numbers(tmp_path):
+    wide = [ROWS[1], msgspec.structs.replace(ROWS[2], peak_bytes=14 << 30)]
+    lines = drawn(tmp_path / "a.svg", comparison(rows=wide)).splitlines()
+    assert {"Peak memory (logarithmic)", "100 MB", "1,000 MB", "10 GB", "14 GB"} <= set(lines)
+
+
 def test_every_group_has_an_axis_of_its_own(tmp_path):
     short = [Row("a", "10 requests", wall_s=0.2, rounds=1), Row("b", "10 requests", wall_s=0.1, rounds=1)]
     long = [Row("a", "100 requests", wall_s=500, rounds=1), Row("b", "100 requests", wall_s=1, rounds=1)]

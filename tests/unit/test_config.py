@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.config import Effective, as_json, as_toml, describe, find, load, load_job
+from fetcher.config import Effective, find, load, load_job
+from fetcher.config_output import as_json, as_toml, describe
 from fetcher.errors import ConfigError
 from fetcher.settings import CRAWL_DEFAULTS, DEFAULTS, OPTIONS, HostSettings, make
 

@@ -22,7 +22,7 @@ ROOT = "fetcher"  # the public API, as `import fetcher` gives it
 DATA = frozenset(
     {
         *("re_compat", "header_fields", "model", "errors", "events", "ports", "option_types"),
-        *("settings", "settings_dict", "network_disks", "open_files", "whole_file"),
+        *("settings", "settings_dict", "network_disks", "open_files", "processors", "whole_file"),
         *("serial_executor", "sync_async", "native", "timings", "subprocesses", "version"),
     }
 )
@@ -43,6 +43,10 @@ COMPOSE = frozenset(
             "verification",
             "story",
             "config",
+            "config_output",
+            "named_file",
+            "setting_files",
+            "toml_file",
             "wiring",
             "run_dir",
             "sharding",
@@ -208,7 +212,15 @@ def test_imports_only_point_down() -> None:
     assert not faults, "\n".join(["imports that do not point down:", *faults])
 
 
-@pytest.mark.parametrize(("folder", "package"), [(PACKAGE, True), (PACKAGE.parent / "benchmarks", False)])
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [
+        (PACKAGE, True),
+        (PACKAGE.parent / "benchmarks", False),
+        (PACKAGE.parent / "tests" / "support", True),
+        (PACKAGE.parent / "tests" / "torture", True),
+    ],
+)
 def test_no_modules_import_one_another_in_a_circle(folder: Path, package: bool) -> None:
     assert circles_of(modules_of(folder, package=package)) == []
 

@@ -33,6 +33,7 @@ from fetcher.sources.validation import from_columns, is_unicode, readable
 
 DIGEST = "ab" * 32
 Form = TextFormat | JsonlFormat | CsvFormat
+OPTION = ", and --url-column NAME says which holds the URL"
 
 
 def entries(form: Form, data: bytes, size: int = 1 << 18) -> list[Entry]:
@@ -250,7 +251,7 @@ def test_a_line_that_is_no_jsonl_is_bad_and_says_why(line: bytes, why: str) -> N
 
 def test_a_bad_jsonl_line_keeps_its_meta_and_shows_no_headers() -> None:
     (entry,) = jsonl(b'{"id": 1, "headers": {"Authorization": "hush"}}')
-    assert (entry.bad, entry.meta) == ("no url; its columns are id, headers", {"id": 1})
+    assert (entry.bad, entry.meta) == (f"no url; its columns are id, headers{OPTION}", {"id": 1})
     (other,) = jsonl(b'{"url": "http://a/", "headers": "Authorization: hush", "body": ["hush"]}')
     (broken,) = jsonl(b'{"headers": {"Authorization": "hush"}')
     assert "hush" not in repr([entry, other, broken])
@@ -505,7 +506,7 @@ def test_the_column_of_urls_can_be_named_in_any_case() -> None:
     lines = b'{"LINK": "http://a/", "url": "http://no/", "name": "n"}\n{"url": "http://b/"}\n'
     found, lacking = entries(JsonlFormat("list", "link"), lines)
     assert found == Entry("http://a/", "list", 1, name="n", meta={"url": "http://no/"})
-    assert lacking.bad == "no link; its columns are url"
+    assert lacking.bad == f"no link; its columns are url{OPTION}"
     with pytest.raises(ConfigError, match="there is no column nix; its columns are Link, url, id"):
         entries(CsvFormat("list", "nix"), columns)
 

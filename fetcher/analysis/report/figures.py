@@ -39,6 +39,7 @@ from fetcher.errors import Refused
 from fetcher.frontiers.sqlite.report import read_report, reading
 from fetcher.frontiers.sqlite.timing_rows import read_bottleneck
 from fetcher.model import FINAL_STATES
+from fetcher.policy.table_columns import moment_text
 from fetcher.policy.urls import admit, origin_of
 from fetcher.run_dir import RunDirectory
 from fetcher.sharding.merged_report import merged
@@ -73,7 +74,7 @@ def read_figures(roots: Sequence[Path], directory: str) -> ReportFigures:
         command=state.command,
         version=__version__,
         created=state.created,
-        made_at=_moment(dt.datetime.now(dt.UTC).timestamp()),
+        made_at=moment_text(dt.datetime.now(dt.UTC).timestamp()),
         running=next((place.owner() for place in places if place.is_locked()), None),
         is_resumable=state.is_resumable,
         bottleneck=state.bottleneck,
@@ -282,12 +283,12 @@ class _ExchangeCounter:
         for number, mode, began, ended in db.execute(
             "SELECT id, mode, began, ended FROM session ORDER BY id"
         ):
-            ended_at = None if ended is None else _moment(ended)
+            ended_at = None if ended is None else moment_text(ended)
             figures.runs.append(
                 ReportedRun(
                     number=number,
                     mode=mode,
-                    began_at=_moment(began),
+                    began_at=moment_text(began),
                     ended_at=ended_at,
                     bottleneck=read_bottleneck(db, number),
                 )
@@ -324,9 +325,3 @@ def _host_of(url: str) -> str:
 def _url(record: Line) -> UrlFigures:
     names: Any = UrlFigures.__struct_fields__
     return UrlFigures(**{name: getattr(record, name) for name in names})
-
-
-def _moment(utc: float) -> str:
-    """Return a time as records have it."""
-    moment = dt.datetime.fromtimestamp(utc, dt.UTC)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

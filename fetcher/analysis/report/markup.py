@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from fetcher.policy.redaction import escape_controls, mask
+from fetcher.policy.redaction import shown
 
 LONGEST_TEXT = 300
 _NO_END = frozenset({"meta", "rect", "line", "path"})
@@ -25,8 +25,8 @@ def text(content: object) -> Html:
     """Return outside text as it may stand in an element or in a quoted attribute."""
     if isinstance(content, Html):
         return content
-    shown = escape_controls(mask(str(content)[: 4 * LONGEST_TEXT]), LONGEST_TEXT)
-    return Html(html.escape(shown, quote=True))
+    safe = shown(str(content)[: 4 * LONGEST_TEXT], LONGEST_TEXT)
+    return Html(html.escape(safe, quote=True))
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:

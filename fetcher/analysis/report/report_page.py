@@ -25,6 +25,7 @@ from fetcher.analysis.report.host_figures import HostFigures
 from fetcher.analysis.report.markup import Html, join, tag
 from fetcher.analysis.report.report_figures import ReportFigures
 from fetcher.analysis.report.style import SCRIPT, STYLE
+from fetcher.frontiers.sqlite.report import standing
 from fetcher.observers.formatting import count, duration, plural, rate, size
 
 MARK = "<!doctype html><!-- a report of fetcher -->"
@@ -122,12 +123,8 @@ def _policy() -> str:
 
 def _top(figures: ReportFigures) -> Iterator[Html]:
     yield tag("h1", figures.directory)
-    standing = "complete"
-    if figures.running is not None:
-        standing = f"running now, process {figures.running}"
-    elif figures.is_resumable:
-        standing = "can be resumed: run the same command again"
-    yield tag("p", f"fetcher {figures.command}, begun {figures.created}: {standing}", class_="dim")
+    how = standing(figures.states, is_resumable=figures.is_resumable, running=figures.running)
+    yield tag("p", f"fetcher {figures.command}, begun {figures.created}: {how}", class_="dim")
     active_s = sum(column.seconds for column in figures.columns)
     cards = [
         ("URLs ended", count(figures.urls)),

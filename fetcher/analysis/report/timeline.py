@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import msgspec
-
-from fetcher.model import FINAL_STATES
+from fetcher.model import FINAL_STATES, FinalCounts
 
 _MOST_CELLS = 2048
 _MOST_COLUMNS = 150
@@ -19,15 +17,11 @@ _LEAST_PAUSE_S = 60.0
 STATES = tuple(FINAL_STATES)
 
 
-class TimelineColumn(msgspec.Struct, kw_only=True):
+class TimelineColumn(FinalCounts, frozen=True, kw_only=True):
     """Counts of what ended in `seconds` from `at` (epoch seconds, UTC); a pause before if `is_resumed`."""
 
     at: float
     seconds: float
-    done: int = 0
-    unchanged: int = 0
-    failed: int = 0
-    refused: int = 0
     wire_bytes: int = 0
     is_resumed: bool = False
 
@@ -62,19 +56,22 @@ class ReportTimeline:
     def columns(self) -> list[TimelineColumn]:
         """Return the course in equal columns; pauses between runs are left out."""
         stretches = list(self._stretches())
-        cells = sum(last - first + 1 for first, last in stretches)
-        step = max(math.ceil(cells / _MOST_COLUMNS), 1)
+        length = sum(last - first + 1 for first, last in stretches)
+        step = max(math.ceil(length / _MOST_COLUMNS), 1)
         columns = []
         for number, (first, last) in enumerate(stretches):
             for start in range(first, last + 1, step):
-                column = TimelineColumn(at=start * self._width, seconds=step * self._width)
-                column.is_resumed = number > 0 and start == first
-                for key in range(start, min(start + step, last + 1)):
-                    if (cell := self._cells.get(key)) is not None:
-                        for state, count in zip(STATES, cell, strict=False):
-                            setattr(column, state, getattr(column, state) + count)
-                        column.wire_bytes += cell[-1]
-                columns.append(column)
+                keys = range(start, min(start + step, last + 1))
+                cells = [cell for key in keys if (cell := self._cells.get(key)) is not None]
+                sums = [sum(numbers) for numbers in zip(*cells, strict=True)]
+                columns.append(
+                    TimelineColumn(
+                        at=start * self._width,
+                        seconds=step * self._width,
+                        is_resumed=number > 0 and start == first,
+                        **dict(zip((*STATES, "wire_bytes"), sums, strict=False)),
+                    )
+                )
         return columns
 
     def _stretches(self) -> Iterator[tuple[int, int]]:

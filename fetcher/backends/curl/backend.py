@@ -24,13 +24,12 @@ from fetcher.backends.curl.transfer import CurlTransfer
 from fetcher.backends.proxy_url import parsed_proxy
 from fetcher.errors import ConfigError, FetcherError, NameNotResolved, ProtocolBroken
 from fetcher.model import Request, Response
-from fetcher.policy.http1_writer import ends_connection
+from fetcher.policy.http1_writer import UNSENT, ends_connection
 from fetcher.ports import BodyWriter, ConnectionOptions, Traits
 
 # Libcurl resolves each name in a thread, with a descriptor of its own and the resolver's; and each of the two
 # multi handles keeps idle connections.
 _DESCRIPTORS_EACH: Final = 3
-_UNSENT: Final = ("\r", "\n", "\0")
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -237,7 +236,7 @@ def _header_lines(request: Request) -> Sequence[bytes]:
     for name, value in request.headers:
         unnamed.pop(name.lower(), None)
         line = f"{name}: {value}" if value else f"{name};"  # a colon and nothing would leave it out
-        if any(mark in line for mark in _UNSENT):
+        if any(mark in line for mark in UNSENT):
             raise texts.broken(request, "connect", "a line break in a header field")
         try:
             lines.append(line.encode("latin-1"))  # as an answer's field was read (RFC 9110 §5.5)

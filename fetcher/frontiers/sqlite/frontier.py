@@ -36,6 +36,7 @@ from fetcher.frontiers.sqlite.interning import InternTable
 from fetcher.frontiers.sqlite.journal import Journal
 from fetcher.frontiers.sqlite.outcomes import apply_outcomes
 from fetcher.frontiers.sqlite.part_rows import Parts
+from fetcher.frontiers.sqlite.request_keys import RequestKeys
 from fetcher.frontiers.sqlite.schema import (
     ARCHIVE,
     archive_lengths,
@@ -49,7 +50,7 @@ from fetcher.frontiers.sqlite.schema import (
 from fetcher.frontiers.sqlite.sessions import Mode, begin_session
 from fetcher.frontiers.sqlite.stored_pages import StoredPages
 from fetcher.frontiers.sqlite.timing_rows import TimingRows
-from fetcher.frontiers.sqlite.url_rows import count_rows, find_by_key, put_back, sql
+from fetcher.frontiers.sqlite.url_rows import count_rows, put_back, sql
 from fetcher.model import (
     FINAL,
     Added,
@@ -72,11 +73,11 @@ if TYPE_CHECKING:
 __all__ = ["Mode", "SqliteFrontier"]
 
 _INSERT_PLAIN = sql("""INSERT INTO url (id, key, check_key, url, host, rank, source, line, generation,
- session, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, :PENDING) ON CONFLICT (key) DO NOTHING""")
+ session, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, :PENDING)""")
 _INSERT = sql("""INSERT INTO url (id, key, check_key, url, host, rank, source, line, generation,
  session, state, given, parent, depth, extra, has_secret, error)
- VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, :PENDING, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING""")
-_FIND = "SELECT check_key, id, state, error, generation, session FROM url WHERE key = ?"
+ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, :PENDING, ?, ?, ?, ?, ?, ?)""")
+_FIND = "SELECT check_key, id, state, error, generation, session FROM url WHERE id = ?"
 _LIST_AGAIN = put_back(
     "state = :PENDING, rank = ?, source = ?, line = ?, extra = ?, error = ?, generation = ?, session = ?"
 )
@@ -147,6 +148,7 @@ class SqliteFrontier:
         self._session = 0
         self._generation = 0
         self._next_id = self._first_id = 1  # of this session
+        self._keys: RequestKeys
         self._interned: InternTable
         self._claims: Claims
         self._secrets: dict[int, tuple[str | None, dict[str, str] | None]] = {}
@@ -212,6 +214,7 @@ class SqliteFrontier:
         )
         self._first_id = (self._db.execute("SELECT max(id) FROM url").fetchone()[0] or 0) + 1
         self._next_id = self._first_id
+        self._keys = RequestKeys(self._db)
         self._interned = InternTable(self._db)
         if self._marks_claims:
             self._set_meta(is_clean=0)
@@ -239,8 +242,9 @@ class SqliteFrontier:
     def _begin_crawl(self, options: CrawlOptions, base: int, meta: dict[str, Any]) -> None:
         from fetcher.frontiers.sqlite.crawl.crawl_frontier import CrawlFrontier  # noqa: PLC0415  only where links are followed
 
-        session = self._db, self._interned, options, base, self._generation, self._session, self._take_id
-        crawl = self._crawl = CrawlFrontier(CrawlSession(*session), meta)
+        shared = self._db, self._keys, self._interned, options
+        session = CrawlSession(*shared, base, self._generation, self._session, self._take_id)
+        crawl = self._crawl = CrawlFrontier(session, meta)
         self._claims, self._marks = crawl.claims, crawl.marks
         crawl.begin()
         self._set_meta(
@@ -356,18 +360,15 @@ class SqliteFrontier:
             jobs = self._own(jobs, self._share)
         first = self._next_id
         rows = [self._row(job, first + index) for index, job in enumerate(jobs)]
-        self._next_id = end = first + len(jobs)
-        before = self._db.total_changes
-        if max(map(len, rows), default=0) == _PLAIN:
-            self._db.executemany(_INSERT_PLAIN, rows)
+        self._next_id = first + len(jobs)
+        new = self._keys.add_new(rows)
+        if max(map(len, new), default=0) == _PLAIN:
+            self._db.executemany(_INSERT_PLAIN, new)
         else:
-            self._db.executemany(_INSERT, [row if len(row) > _PLAIN else row + _ORDINARY for row in rows])
-        added.new = self._db.total_changes - before
+            self._db.executemany(_INSERT, [row if len(row) > _PLAIN else row + _ORDINARY for row in new])
+        added.new = len(new)
         self._claims.on_insert({row[4] for row in rows})
-        inserted: set[int] | None = None
-        if added.new != len(jobs):
-            found = self._db.execute("SELECT id FROM url WHERE id >= ? AND id < ?", (first, end))
-            inserted = {number for (number,) in found}
+        inserted = None if len(new) == len(jobs) else {row[0] for row in new}
         crawl = self._crawl
         for job, row in zip(jobs, rows, strict=True):
             if inserted is not None and row[0] not in inserted:
@@ -379,6 +380,7 @@ class SqliteFrontier:
                     crawl.list_seed(row[0], job)
         if crawl is not None:
             added.again += crawl.flush_seeds()
+        self._keys.move()
 
     def _own(self, jobs: Sequence[Job], share: ShareRules) -> list[Job]:
         """Return the jobs of this share. The hosts of all others are named by the user all the same."""
@@ -438,9 +440,10 @@ class SqliteFrontier:
         """Look up a request that the state may know, and count it, list it again, or insert it after all."""
         row = row if len(row) > _PLAIN else row + _ORDINARY
         number, key, check = row[:3]
-        key, found = find_by_key(self._db, _FIND, key, check)
+        key, found = self._keys.find(_FIND, key, check)
         if found is None:
             self._db.execute(_INSERT, (number, key, *row[2:]))
+            self._keys.add(key, number)
             self._keep_secrets(number, job)
             added.new += 1
             if self._crawl is not None:
@@ -589,7 +592,11 @@ class SqliteFrontier:
             gone += self._parts.settle(outcomes)
         if self._stored is not None:
             self._stored.settle(outcomes)
-        return 0 if self._crawl is None else self._crawl.settle(outcomes)
+        if self._crawl is None:
+            return 0
+        risen = self._crawl.settle(outcomes)
+        self._keys.move()
+        return risen
 
     # -- stored pages --------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -57,6 +57,17 @@ class Report(msgspec.Struct, kw_only=True):
     broken_links: int | None = None  # URLs, of a link check
     growing: list[GrowingBody] = []  # the largest first
     bottleneck: Bottleneck | None = None  # of the last run
+
+
+def standing(states: Mapping[str, int], *, is_resumable: bool, running: int | None) -> str:
+    """Return in words whether a run goes on, can be gone on with, or is complete."""
+    if running is not None:
+        return f"running now, process {running}"
+    if not is_resumable:
+        return "complete"
+    if states.get("pending") or states.get("withheld"):
+        return "can be resumed: run the same command again"
+    return "was stopped, and nothing waits: the same command sees whether there is more to read"
 
 
 def read_report(state: Path, directory: str, *, most_hosts: int | None = None) -> Report:

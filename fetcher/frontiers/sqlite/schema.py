@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from fetcher.errors import ConfigError, StorageError
+from fetcher.frontiers.sqlite.request_keys import CREATE_KEYS, index_keys
 from fetcher.frontiers.sqlite.url_rows import sql
 
 APPLICATION_ID = 0x46455443  # "FETC"
-SCHEMA = 1
+SCHEMA = 2
 ARCHIVE = "archive "  # before the name of one: the rows of `meta` that hold their settled lengths
 _DAMAGED = ("malformed", "not a database", "decode", "corrupt", "no such", "mismatch")
 
-_CREATE = sql("""
+_CREATE = sql(f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE host (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE source (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -44,7 +45,7 @@ CREATE TABLE url (
     status INTEGER, error TEXT, bytes INTEGER, sha256 BLOB, etag TEXT, last_modified TEXT,
     generation INTEGER NOT NULL, session INTEGER NOT NULL
 );
-CREATE UNIQUE INDEX url_key ON url (key);
+{CREATE_KEYS};
 CREATE INDEX url_pending ON url (rank, host, id) WHERE state = :PENDING;
 CREATE TABLE name (fold INTEGER PRIMARY KEY, url INTEGER NOT NULL);  -- url 0: a directory
 """)
@@ -111,9 +112,10 @@ def open_state(path: Path, *, fsync: bool) -> sqlite3.Connection:
             _check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
-        connection.execute("PRAGMA cache_size = -4000")
+        connection.execute("PRAGMA cache_size = -8000")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute("PRAGMA temp_store = MEMORY")
+        _upgrade(connection)
     return connection
 
 
@@ -186,9 +188,13 @@ def _closing_unless_usable(connection: sqlite3.Connection, path: Path) -> Iterat
 
 
 def _no_state(path: Path) -> ConfigError:
+    root, within = path.parent.parent, Path(path.parent.name, path.name)
+    around = next((folder for folder in root.parents if (folder / within).is_file()), None)
     return ConfigError(
-        f"{path.parent.parent} is not a run directory: it has no {path.parent.name}/{path.name}",
-        hint="name the folder that was given to --output",
+        f"{root} is not a run directory: it has no {within}",
+        hint=f"name the folder that it is in: {around}"
+        if around
+        else "name the folder that was given to --output",
     )
 
 
@@ -235,6 +241,15 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.executescript(
         f"BEGIN; {_CREATE}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
     )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a state of an older version up to this one, at once or not at all."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+        connection.execute("BEGIN IMMEDIATE")
+        index_keys(connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

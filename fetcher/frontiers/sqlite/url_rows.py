@@ -1,4 +1,4 @@
-"""Statements on the rows of URLs: states by name, counting by state, finding by key, making pending again.
+"""Statements on the rows of URLs: states by name, counting by state, making pending again.
 
 The state file stores a state as its number, and a partial index is used only where a statement spells its
 condition alike. So statements name states (`:PENDING`), and `sql` puts the numbers in, once, at import.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Any
 
 from fetcher.model import FINAL, SUCCESSFUL, UNSUCCESSFUL, Counts, State
 
@@ -21,7 +20,6 @@ _COUNTED = Counts.__struct_fields__
 _PUT_BACK = """UPDATE url SET attempts = 0, waited = 0, not_before = 0, history = NULL, status = NULL,
  is_foreign = CASE WHEN state IN :UNSUCCESSFUL AND sha256 IS NULL THEN 1 ELSE is_foreign END,
  sha256 = CASE WHEN error = 'parse-failed' THEN NULL ELSE sha256 END, """
-_LAST_KEY = 2**63 - 1
 
 
 def sql(text: str) -> str:
@@ -49,16 +47,3 @@ def count_rows(db: sqlite3.Connection, where: str = "1") -> Counts:
     )
     numbers = db.execute(f"SELECT {totals} FROM url").fetchone()  # noqa: S608
     return Counts(**dict(zip(_COUNTED, map(int, numbers), strict=True)))
-
-
-def find_by_key(
-    db: sqlite3.Connection, find: str, key: int, check: int
-) -> tuple[int, tuple[Any, ...] | None]:
-    """Find the row of a request by its fingerprint, probing past rows of others.
-
-    `find` selects by key, `check_key` in the first column. Returns the row and its key, or None and the key
-    that is free for it.
-    """
-    while (found := db.execute(find, (key,)).fetchone()) is not None and found[0] != check:
-        key = key + 1 if key < _LAST_KEY else -_LAST_KEY - 1
-    return key, found

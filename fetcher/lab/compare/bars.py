@@ -41,7 +41,9 @@ class Column(msgspec.Struct, frozen=True):
 
 WALL: Final = Column("Time", lambda row: row.wall_s, shown_s, has_span=True)
 COST: Final = Column("Time for one", lambda row: row.cost_s, shown_s)
-MEMORY: Final = Column("Peak memory", lambda row: row.peak_bytes, shown_size)
+MEMORY: Final = Column(  # in MB, so that a logarithmic axis has round ones
+    "Peak memory", lambda row: row.peak_bytes / 1024**2, lambda mega: shown_size(mega * 1024**2)
+)
 LATENCY: Final = Column("Latency, 90 %", lambda row: row.details.get("p90_ms", 0.0) / 1000, shown_s)
 
 

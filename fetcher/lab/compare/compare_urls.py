@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fetcher.errors import ConfigError
-from fetcher.lab.compare.machine_load import machine
+from fetcher.lab.compare.machine_load import can_run, machine
 from fetcher.lab.compare.results import COMPARED, URLS, Answer, Comparison, Labelled, Measured, Row, Trial
 from fetcher.lab.compare.runner import rows_of
 from fetcher.lab.compare.units import listed, shown_count
@@ -44,8 +43,8 @@ class UrlsComparison(Comparison, frozen=True):
 
 
 def installed_backends() -> list[str]:
-    """Name the backends that can be used here: `curl` only with pycurl."""
-    return [name for name in BACKENDS if name != "curl" or find_spec("pycurl") is not None]
+    """Name the backends that can be used here."""
+    return [name for name in BACKENDS if can_run(name)]
 
 
 def compare_urls(
@@ -159,7 +158,7 @@ def _differing(answers: Iterable[Answer], fields: Iterable[str]) -> list[str]:
 
 
 def _of_each(rows: Sequence[Row]) -> Iterator[str]:
-    """Notes on the latencies and the errors of each backend."""
+    """Yield notes on the latencies and the errors of each backend."""
     latencies, errors = [], []
     for row in rows:
         if not row.failure:
@@ -179,7 +178,7 @@ def _notes(
     yield "one round, after one that is not counted; servers and the network differ from minute to minute"
     if any(0 < one.wall_s < _SHORT_S for one in rounds.values()):
         yield f"a round of less than {_SHORT_S:.0f} s says little of speed: a longer list says more"
-    if "curl" not in rounds and find_spec("pycurl") is None:
+    if "curl" not in rounds and not can_run("curl"):
         yield "curl: not installed; it needs pycurl (the extra `curl`)"
     for one in differences[:_MOST_NOTED]:
         seen: dict[str, list[str]] = {}  # by what, so that backends that saw the same stand together

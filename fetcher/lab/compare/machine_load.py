@@ -1,28 +1,30 @@
-"""The machine, and the load that other programs put on it."""
+"""The machine: what it can run, and the load that other programs put on it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from fetcher.lab.compare.results import Machine
+from fetcher.processors import cores
 
 BUSY = 0.25  # of the cores: from here on foreign load is in the figures
 _SAMPLE_S = 0.4
 _STAT = Path("/proc/stat")
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> Machine:
     """Describe this machine."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return Machine(cores(), python, f"{platform.system()} {platform.machine()}")
+
+
+def can_run(model: str) -> bool:
+    """Return False for the model whose library is an extra, where that is not installed."""
+    return model != "curl" or find_spec("pycurl") is not None
 
 
 def foreign_load() -> float:
@@ -55,6 +57,6 @@ def shown_load(load: float) -> str:
 
 
 def _ticks(stat: str) -> tuple[int, int]:
-    """Used and all ticks: user, nice, system, idle, iowait, irq, softirq, steal."""
+    """Return used and all ticks: user, nice, system, idle, iowait, irq, softirq, steal."""
     ticks = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
     return sum(ticks) - sum(ticks[3:5]), sum(ticks)

@@ -6,19 +6,16 @@ So a noisy minute of the machine meets all models, and none finds the memory or 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from statistics import median
 
 from msgspec.structs import replace
 
 from fetcher.lab.compare.child_runner import ChildRunner
-from fetcher.lab.compare.machine_load import foreign_load, is_busy, machine, shown_load
+from fetcher.lab.compare.machine_load import can_run, foreign_load, is_busy, machine, shown_load
 from fetcher.lab.compare.results import Comparison, Labelled, Measured, Row, Series, Timeline, Trial
 from fetcher.lab.compare.units import listed, shown_count, shown_s
 from fetcher.lab.compare.verdicts import conclude
 from fetcher.lab.compare.workloads import Case, Workload
-
-_EXTRAS = {"curl": "pycurl"}  # an extra, and the module that shows that it is there
 
 Run = tuple[Labelled, Sequence[Measured]]  # a case and its rounds
 
@@ -38,15 +35,9 @@ def compare(
     size = workload.size if size is None else size
     wait_s = workload.wait_s if wait_s is None else wait_s
     site = children.site() if workload.needs_site else ""
-    measured: list[tuple[Case, list[Measured]]] = []
-    missing: dict[str, None] = {}
-    for case in workload.cases:
-        if models and case.model not in models:
-            continue
-        if case.extra and find_spec(_EXTRAS[case.extra]) is None:
-            missing[case.extra] = None
-        else:
-            measured.append((case, []))
+    chosen = [case for case in workload.cases if not models or case.model in models]
+    measured: list[tuple[Case, list[Measured]]] = [(case, []) for case in chosen if can_run(case.model)]
+    missing = dict.fromkeys(case.model for case in chosen if not can_run(case.model))
     load = 0.0
     for number in range(rounds):
         load = max(load, foreign_load())
@@ -55,26 +46,8 @@ def compare(
                 on_progress(f"{workload.name}: round {number + 1} of {rounds}, {case.name}")
                 trial = Trial(workload.name, case.model, case.variant, size, wait_s, case.options, site)
                 before.append(children.measure(trial))
-    timelines: list[Timeline] = []
-    notes: list[str] = []
-    for case in workload.traced if draws else ():
-        if models and case.model not in models:
-            continue
-        on_progress(f"{workload.name}: timeline, {case.name}")
-        found = children.measure(_traced(workload, case, site))
-        if found.failure:
-            notes.append(f"no timeline of {case.name}: {found.failure}")
-            continue
-        timelines.append(
-            Timeline(
-                case.model,
-                case.variant,
-                lanes=workload.lanes,
-                end_s=max((span.end_s for span in found.spans), default=0.0),
-                spans=found.spans,
-                note=workload.traced_what,
-            )
-        )
+    watched = [case for case in workload.traced if draws and (not models or case.model in models)]
+    timelines, untraced = _timelines(workload, watched, children, site, on_progress)
     rows = rows_of(measured, workload.baseline)
     where = machine()
     return Comparison(
@@ -92,18 +65,33 @@ def compare(
         notes=[
             *_extrapolations(workload.unit, measured),
             *(f"left out: {extra}; install fetcher[{extra}] to have it" for extra in missing),
-            *notes,
+            *untraced,
             *([f"{shown_load(load)}: times are longer for it"] if is_busy(load) else []),
         ],
         foreign_load=load,
     )
 
 
-def _traced(workload: Workload, case: Case, site: str) -> Trial:
-    """Return an instrumented round of a smaller size, done in full."""
-    options = {name: value for name, value in case.options.items() if name != "measured"}
-    size, wait_s = workload.lanes, workload.traced_wait_s
-    return Trial(workload.name, case.model, case.variant, size, wait_s, options, site, is_traced=True)
+def _timelines(
+    workload: Workload, cases: Sequence[Case], children: ChildRunner, site: str, say: Callable[[str], None]
+) -> tuple[list[Timeline], list[str]]:
+    """Have instrumented rounds of a smaller size, done in full; and notes on those that failed."""
+    timelines: list[Timeline] = []
+    notes: list[str] = []
+    for case in cases:
+        say(f"{workload.name}: timeline, {case.name}")
+        options = {name: value for name, value in case.options.items() if name != "measured"}
+        size, wait_s = workload.lanes, workload.traced_wait_s
+        trial = Trial(workload.name, case.model, case.variant, size, wait_s, options, site, is_traced=True)
+        found = children.measure(trial)
+        if found.failure:
+            notes.append(f"no timeline of {case.name}: {found.failure}")
+            continue
+        end_s = max((span.end_s for span in found.spans), default=0.0)
+        note = workload.traced_what
+        one = Timeline(case.model, case.variant, lanes=size, end_s=end_s, spans=found.spans, note=note)
+        timelines.append(one)
+    return timelines, notes
 
 
 def _series(case: Case, one: Measured) -> Series:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 def shown_number(value: float) -> str:
-    """A number in three figures, without zeros at its end: `4,000`, `45.6`, `1.23`, `5`."""
+    """Show a number in three figures, without zeros at its end: `4,000`, `45.6`, `1.23`, `5`."""
     if value >= 99.95:
         return f"{value:,.0f}"
     return (f"{value:.1f}" if value >= 9.995 else f"{value:.2f}").rstrip("0").rstrip(".")
 
 
 def shown_s(seconds: float) -> str:
-    """Seconds in three figures: `4,000 s`, `1.23 s`, `45.6 ms`, `12.3 µs`, `80 ns`."""
+    """Show seconds in three figures: `4,000 s`, `1.23 s`, `45.6 ms`, `12.3 µs`, `80 ns`."""
     for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= 0.9995 * unit:
             return f"{shown_number(seconds / unit)} {name}"

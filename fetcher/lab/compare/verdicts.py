@@ -43,7 +43,7 @@ def conclude(workload: str, rows: Sequence[Row], *, cpus: int, baseline: str = "
 
 
 def is_level(best: Row, other: Row) -> bool:
-    """True when rounds leave it open who is faster: medians are close, or each in the other's range."""
+    """Return True if rounds leave it open who is faster: medians are close, or each in the other's range."""
     overlap = other.fastest_s <= best.wall_s and other.wall_s <= best.slowest_s
     return overlap or other.wall_s <= best.wall_s * _LEVEL
 

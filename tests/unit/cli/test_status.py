@@ -60,7 +60,11 @@ def test_a_batch_has_neither_depths_nor_what_was_left_out() -> None:
 
 
 def test_whether_it_can_be_resumed_is_said_unless_it_is_running() -> None:
-    assert lines_of(report(is_resumable=True))[1] == "  can be resumed: run the same command again"
+    waiting = report(is_resumable=True, states={"pending": 1, "done": 3})
+    assert lines_of(waiting)[1] == "  can be resumed: run the same command again"
+    assert lines_of(report(is_resumable=True))[1].startswith(
+        "  was stopped, and nothing waits: the same command"
+    )
     assert lines_of(report(is_resumable=True, running=5))[1] == "  running now, process 5"
 
 

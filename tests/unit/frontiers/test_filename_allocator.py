@@ -319,21 +319,31 @@ def check_apart(paths: list[str]) -> None:
     assert not folders.intersection(files), "a file stands where a folder is needed"
 
 
-@settings(max_examples=150, deadline=None)
-@given(candidates=PATHS, kills=st.sets(st.integers(0, 14)))
-@example(candidates=["a", "a/b", "a/b/c", "A/B", "a"], kills=set())
+@settings(max_examples=60, deadline=None)
+@given(
+    candidates=PATHS,
+    ends=st.dictionaries(st.integers(0, 14), st.sampled_from(["left", "killed"]), max_size=4),
+)
+@example(candidates=["a", "a/b", "a/b/c", "A/B", "a"], ends={})
+@example(candidates=["a/b", "A", "a", "a/B/c", "a/b"], ends={0: "killed", 2: "left", 3: "killed"})
 async def test_whatever_names_are_wanted_no_two_urls_share_a_file_and_no_file_stands_for_a_folder(
-    candidates: list[str], kills: set[int], tmp_path_factory: pytest.TempPathFactory
+    candidates: list[str], ends: dict[int, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """`ends` says after which URLs a session ends, and how."""
     by_url = {f"http://h/{number}": path for number, path in enumerate(candidates)}
     place = Place(tmp_path_factory.mktemp("names") / "run", candidate=lambda job: by_url[job.url])
     paths: dict[str, str | None] = {}
-    for number, url in enumerate(by_url):
+    wanted = list(enumerate(by_url))
+    while wanted:
         async with place.session() as frontier:
-            await frontier.add([job(url)])
-            for claimed in await claim_all(frontier):
-                assert paths.setdefault(claimed.url, claimed.path) == claimed.path
-            left = place.killed() if number in kills else place
+            end = None
+            while wanted and end is None:
+                number, url = wanted.pop(0)
+                await frontier.add([job(url)])
+                for claimed in await claim_all(frontier):
+                    assert paths.setdefault(claimed.url, claimed.path) == claimed.path
+                end = ends.get(number)
+            left = place.killed() if end == "killed" else place
         place = left
     check_apart([path or "" for path in paths.values()])
     assert paths["http://h/0"] == candidates[0]

@@ -54,7 +54,7 @@ def test_a_new_state_has_its_tables_and_says_whose_it_is(state: Path) -> None:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert db.execute("PRAGMA mmap_size").fetchone() in {(0,), None}
-    assert tables(state) == {"meta", "host", "source", "url", "name"}
+    assert tables(state) == {"meta", "host", "source", "url", "name", "request_key"}
 
 
 @pytest.mark.parametrize(("fsync", "level"), [(False, 1), (True, 2)])

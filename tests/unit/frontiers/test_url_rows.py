@@ -8,13 +8,12 @@ import pytest
 
 import fetcher.frontiers.sqlite
 from fetcher.frontiers.sqlite.schema import open_memory
-from fetcher.frontiers.sqlite.url_rows import count_rows, find_by_key, sql
+from fetcher.frontiers.sqlite.url_rows import count_rows, sql
 from fetcher.model import FINAL_STATES, State
 
 SOURCES = sorted(Path(fetcher.frontiers.sqlite.__file__).parent.rglob("*.py"))
 PUT = """INSERT INTO url (key, check_key, url, host, rank, state, generation, session)
  VALUES (?, ?, 'http://a/', 0, 0, ?, 0, 0)"""
-FIND = "SELECT check_key, id FROM url WHERE key = ?"
 
 
 @pytest.fixture
@@ -48,13 +47,3 @@ def test_rows_are_counted_under_the_name_of_their_state(db: sqlite3.Connection) 
     only_some = count_rows(db, "key % 100 = 0")
     assert set(only_some.finals().values()) == {1}
     assert only_some.withheld == State.WITHHELD + 1
-
-
-def test_a_request_is_found_past_rows_of_others_and_over_the_last_key(db: sqlite3.Connection) -> None:
-    last, first = 2**63 - 1, -(2**63)
-    db.execute(PUT, (last, 1, State.PENDING))
-    assert find_by_key(db, FIND, last, 2) == (first, None)
-    db.execute(PUT, (first, 2, State.PENDING))
-    assert find_by_key(db, FIND, last, 1) == (last, (1, 1))
-    assert find_by_key(db, FIND, last, 2) == (first, (2, 2))
-    assert find_by_key(db, FIND, last, 3) == (first + 1, None)

@@ -175,6 +175,24 @@ def test_time_left_is_known_only_when_the_input_has_ended():
     assert formatting.RateEstimator().sample(snapshot(done=0, failed=0, refused=0)).left_s is None
 
 
+def test_a_large_body_in_flight_has_as_much_time_left_as_it_needs_itself():
+    pace = formatting.RateEstimator()
+    for second in range(1, 9):
+        growing = [("http://h/large", second * MIB, 100 * MIB), ("http://h/any", second * MIB, None)]
+        now = snapshot(
+            done=second * 30, failed=0, pending=3, listed=250, growing=growing, elapsed_s=float(second)
+        )
+        rates = pace.sample(now)
+    assert rates.left_s == pytest.approx(92)
+
+
+@pytest.mark.parametrize("state", ["is_paused", "is_stopping"])
+def test_a_run_that_starts_nothing_more_has_no_time_left(state):
+    now = {"done": 100, "failed": 0, "pending": 400, "listed": 500}
+    assert formatting.RateEstimator().sample(snapshot(**now)).left_s is not None
+    assert formatting.RateEstimator().sample(snapshot(**now, **{state: True})).left_s is None
+
+
 def test_two_samples_at_the_same_instant_agree():
     pace = formatting.RateEstimator()
     first = pace.sample(snapshot(elapsed_s=2.0))

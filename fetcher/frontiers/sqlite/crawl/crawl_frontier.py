@@ -35,7 +35,7 @@ class CrawlFrontier:
     """Frontier of one session of a crawl. `meta` is what the state said of the last one."""
 
     def __init__(self, session: CrawlSession, meta: dict[str, Any]) -> None:
-        db, interned, options, base, *_ = session
+        db, _, interned, options, base, *_ = session
         self._db, self._options, self._base = db, options, base
         self.seeds = Seeds(db, interned, options)
         suspects = () if meta.get("is_clean", 1) else crash_suspects(db, session.number - 1)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from fetcher.frontiers.sqlite.crawl.shard_post import ShardPost
     from fetcher.frontiers.sqlite.interning import InternTable
+    from fetcher.frontiers.sqlite.request_keys import RequestKeys
     from fetcher.policy.scope import Scope
     from fetcher.policy.shares import ShareRules
 
@@ -52,6 +53,7 @@ class CrawlSession(NamedTuple):
     """
 
     db: sqlite3.Connection
+    keys: RequestKeys
     interned: InternTable
     options: CrawlOptions
     base: int

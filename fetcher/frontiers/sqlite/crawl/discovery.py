@@ -50,7 +50,7 @@ from fetcher.frontiers.sqlite.crawl.stored_links import (
     NOFOLLOW,
     StoredLinks,
 )
-from fetcher.frontiers.sqlite.url_rows import find_by_key, put_back, sql
+from fetcher.frontiers.sqlite.url_rows import put_back, sql
 from fetcher.model import FINAL, SUCCESSFUL, Job, Link, LinkKind, Outcome, State, Target
 from fetcher.policy.fingerprint import request_fingerprint
 from fetcher.policy.link_urls import canonical_key
@@ -64,7 +64,7 @@ _NO_FLOOR = (1 << _FLOOR_BITS) - 1  # every path has to be looked at
 _LONGEST_REFUSED = 2048
 
 _COLUMNS = "url.id, state, error, depth, hops, kinds, rank, host, url, generation"
-_FIND = f"SELECT check_key, {_COLUMNS} FROM url WHERE key = ?"  # noqa: S608
+_FIND = f"SELECT check_key, {_COLUMNS} FROM url WHERE id = ?"  # noqa: S608
 _BY_ID = f"SELECT {_COLUMNS} FROM url WHERE id = ?"  # noqa: S608
 _BY_IDS = f"SELECT {_COLUMNS} FROM json_each(?) AS wanted CROSS JOIN url ON url.id = wanted.value"  # noqa: S608
 _AFTER_ID = f"SELECT {_COLUMNS} FROM url WHERE id > ? AND state = ? ORDER BY id LIMIT 1000"  # noqa: S608
@@ -153,7 +153,7 @@ class Discovery:
     """
 
     def __init__(self, session: CrawlSession) -> None:
-        self._db, self._interned, self._options, self._base, self._generation, *_ = session
+        self._db, self._keys, self._interned, self._options, self._base, self._generation, *_ = session
         self._session, self._next_id = session.number, session.next_id
         self._judge_one = self._options.scope.judge
         self._share = self._options.share
@@ -369,7 +369,7 @@ class Discovery:
 
     def _row_of(self, key: int, check: int) -> tuple[int, UrlRow | None]:
         """Find the row of a key, or else the key that is free for it."""
-        key, found = find_by_key(self._db, _FIND, key, check)
+        key, found = self._keys.find(_FIND, key, check)
         return key, None if found is None else UrlRow(*found[1:])
 
     def _set_aside(
@@ -404,6 +404,7 @@ class Discovery:
         place = row.depth, row.hops, row.kinds
         fields = row.id, key, check, url, row.host, row.rank, row.generation, -self._session, row.state, rule
         self._db.execute(_INSERT, (*fields, path.parent, *place))
+        self._keys.add(key, row.id)
         self._note(row)
         return row
 

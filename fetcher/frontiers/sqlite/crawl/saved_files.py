@@ -12,12 +12,13 @@ from fetcher.errors import Refused
 from fetcher.frontiers.sqlite.crawl.crawl_options import CrawlOptions
 from fetcher.frontiers.sqlite.crawl.discovery import crawl_key
 from fetcher.frontiers.sqlite.crawl.stored_links import FLAGS_OF, ID_SHIFT, KIND_FLAGS, StoredLinks
-from fetcher.frontiers.sqlite.url_rows import find_by_key, sql
+from fetcher.frontiers.sqlite.request_keys import RequestKeys
+from fetcher.frontiers.sqlite.url_rows import sql
 from fetcher.model import SUCCESSFUL, Job
 from fetcher.policy.urls import admit
 
 _COLUMNS = "id, state, CASE WHEN sha256 IS NOT NULL THEN path END"
-_BY_KEY = f"SELECT check_key, {_COLUMNS} FROM url WHERE key = ?"  # noqa: S608
+_FIND = f"SELECT check_key, {_COLUMNS} FROM url WHERE id = ?"  # noqa: S608
 _BY_ID = f"SELECT {_COLUMNS} FROM url WHERE id = ?"  # noqa: S608
 _FILES = "SELECT id, path FROM url WHERE sha256 IS NOT NULL AND path IS NOT NULL ORDER BY id"
 _REDIRECTS = sql("""SELECT id, edges FROM links JOIN url ON id = links.url
@@ -33,6 +34,7 @@ class SavedFiles:
 
     def __init__(self, db: sqlite3.Connection, options: CrawlOptions) -> None:
         self._db = db
+        self._keys = RequestKeys(db)
         self._options = options
         self._links = StoredLinks(db)
         self._known: dict[str, str | None] = {}
@@ -65,7 +67,7 @@ class SavedFiles:
             return None
         job = Job(id=0, url=target.url, target=target)
         for is_exact in (True, False):  # of its own, where it differs from another's in a session id
-            row = find_by_key(self._db, _BY_KEY, *crawl_key(job, self._options, is_exact=is_exact))[1]
+            row = self._keys.find(_FIND, *crawl_key(job, self._options, is_exact=is_exact))[1]
             path = None if row is None else self._file_of(row[1:])
             if path is not None:
                 return path

@@ -23,6 +23,7 @@ import msgspec
 from fetcher.errors import StorageError
 from fetcher.frontiers.sqlite.interning import InternTable
 from fetcher.policy.shares import ShareRules
+from fetcher.whole_file import replacing
 
 OTHER_SHARD = "other-shard"
 _POSTED_AT = 10_000  # links
@@ -131,9 +132,8 @@ class PostRows:
         path = self._next(folder)
         while path.exists():  # of a state that was lost, and is made anew
             path = self._next(folder)
-        new = path.with_suffix(".new")
-        new.write_bytes(b"".join(lines))
-        new.replace(path)
+        with replacing(path, path.with_suffix(".new")) as file:
+            file.writelines(lines)
 
     def _next(self, folder: Path) -> Path:
         self._files += 1

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fetcher.lab.compare.machine_load import cores
 from fetcher.lab.compare.results import Labelled, Measure
+from fetcher.processors import cores
 
 Options = dict[str, float]
 
@@ -20,7 +20,6 @@ class Case(Labelled, frozen=True):
     """A model in one variant. Of `options`, `measured` says how many are done; the rest is extrapolated."""
 
     options: Options = msgspec.field(default_factory=dict)
-    extra: str = ""  # the optional dependency that it needs
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +63,7 @@ _CLIENTS = {
     "asyncio-processes": _CORES,
     "asyncio-offload": _CORES,
 }
-_BACKENDS = {"sync": {}, "threads": _AT_ONCE, "processes": _POOL, "asyncio": _AT_ONCE}
+_BACKENDS = {"sync": {}, "threads": _AT_ONCE, "processes": _POOL, "asyncio": _AT_ONCE, "curl": _AT_ONCE}
 _QUEUES: dict[str, Options] = {"asyncio": {}, "threads": {}}
 _CALLS = ("call", "coroutine", "task", "asyncio.run", "to_thread", "thread-pool", "process-pool")
 
@@ -98,11 +97,7 @@ _TABLE = (
         wait_s=0.02,
         baseline="sync",
         needs_site=True,
-        cases=tuple(
-            case
-            for variant in ("new session", "pooled")
-            for case in (*cases(_BACKENDS, variant), Case("curl", variant, _AT_ONCE, extra="curl"))
-        ),
+        cases=(*cases(_BACKENDS, "new session"), *cases(_BACKENDS, "pooled")),
         traced=(Case("sync"), Case("threads"), Case("processes", "", _POOL), Case("asyncio")),
         traced_wait_s=0.02,
         traced_what="a GET, answered after 20 ms",
