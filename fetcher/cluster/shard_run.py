@@ -90,7 +90,10 @@ class ShardOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a shard stands. `concurrency` and `part` are what it has of the totals, 0 before it was told."""
+    """How a shard stands. `concurrency` and `part` are what it has of the totals, 0 before it was told.
+
+    Where it was told to have fewer exchanges, those in flight count until they have ended.
+    """
 
     share: Share
     session: int
@@ -133,6 +136,7 @@ class ShardRun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._download: Download | None = None
         self._phase = "waiting"
+        self._limit = self._held = 0  # of exchanges: what is in force, and that or what is still in flight
         self._snapshot = Snapshot()
         self._notices: list[tuple[str, str]] = []
         self._lease: Lease | None = None
@@ -155,6 +159,7 @@ class ShardRun:
         with self._ordered:
             self._heard_at = time.monotonic()
             before, self._order = self._order, order
+            self._held = max(self._held, order.concurrency)
             self._ordered.notify_all()
         if order.stop is not None:
             self.stop(order.stop, at_once=order.at_once)
@@ -180,7 +185,7 @@ class ShardRun:
             share=self._task.share,
             session=self._task.session,
             phase=self._phase,
-            concurrency=0 if order is None else order.concurrency,
+            concurrency=self._held,
             part=0.0 if order is None else order.part,
             epoch=0 if self._lease is None else self._lease.epoch,
             segments=self._segments,
@@ -194,8 +199,8 @@ class ShardRun:
             with contextlib.suppress(RuntimeError):  # it has ended meanwhile
                 loop.call_soon_threadsafe(work, download)
 
-    @staticmethod
-    def _adjust(download: Download, order: ShardOrder) -> None:
+    def _adjust(self, download: Download, order: ShardOrder) -> None:
+        self._limit = order.concurrency
         download.adjust(concurrency=order.concurrency, is_paused=order.is_paused)
         download.take_part(order.part)
 
@@ -407,6 +412,9 @@ class ShardRun:
         times = self._task.times
         while True:
             self._snapshot = download.snapshot()
+            with self._ordered:  # what is in flight goes on when there is to be less
+                wanted = 0 if self._order is None else self._order.concurrency
+                self._held = max(self._limit, wanted, self._snapshot.active)
             if not lease.is_held:
                 self.stop("lease-lost", at_once=True)
             elif not self._stops and time.monotonic() - self._heard_at > times.client_s:
