@@ -63,6 +63,7 @@ class Download:
         self._place = place
         self.directory = directory_of(settings) if place is None else place.directory
         self._part = 1.0
+        self._adjusted: tuple[int | None, bool | None] = None, None
         self.observers = list(observers)
         self._environ = environ or {}
         self._given_backend = backend
@@ -98,9 +99,14 @@ class Download:
     def adjust(self, *, concurrency: int | None = None, is_paused: bool | None = None) -> None:
         """Change how many exchanges may be in flight, or pause: nothing more is started until that ends.
 
-        Before the run has begun, nothing changes. Limits of hosts stay as they are.
+        It may be said before the run has begun. Limits of hosts stay as they are.
         """
-        if self._run is not None:
+        if self._run is None:
+            self._adjusted = (
+                self._adjusted[0] if concurrency is None else concurrency,
+                self._adjusted[1] if is_paused is None else is_paused,
+            )
+        else:
             self._run.adjust(concurrency=concurrency, is_paused=is_paused)
 
     def take_part(self, part: float) -> None:
@@ -209,6 +215,7 @@ class Download:
                     share=share,
                 )
             self._run.take_part(self._part)
+            self._run.adjust(concurrency=self._adjusted[0], is_paused=self._adjusted[1])
             if (kind := network_disk(directory.own)) is not None:
                 self._run.notice(
                     "warning",

@@ -305,7 +305,10 @@ class ShardRun:
             raise
         self._phase = "ending"
         last = checkpoints.write(is_last=True)
-        self._segments = 0 if last is None else last.number
+        if last is None:  # it was stopped before there was a state
+            lease.release(None)
+            return not_begun(task, summary.stopped or HANDED_ON)
+        self._segments = last.number
         self._drop_copies(log, lease)
         if keeps and not summary.pending:
             bodies.drop_all()

@@ -1,7 +1,7 @@
 """Totals of a run as parts for those who share them, moved to where they are used.
 
-Invariant: the parts that are out, each as the larger of what its holder last confirmed and what it was last
-told, are together never more than the total. So less is said, and confirmed, before more.
+Invariant: the parts that are out, each as the larger of what its holder last confirmed and all that it was
+told since, are together never more than the total. So less is said, and confirmed, before more.
 """
 
 from __future__ import annotations
@@ -36,22 +36,24 @@ class DividedTotal:
         self._total = total
         self._least = least
         self._told: dict[int, float] = {}
+        self._most_told: dict[int, float] = {}  # since the last confirmation: some may be on its way
         self._confirmed: dict[int, float] = {}
 
     def confirm(self, holder: int, part: float) -> None:
         """Take note that a holder keeps to a part from now on."""
         self._confirmed[holder] = part
+        self._most_told[holder] = self._told.get(holder, 0.0)
 
     def forget(self, holder: int) -> None:
         """Take back what a holder had, for it has ended."""
-        self._told.pop(holder, None)
-        self._confirmed.pop(holder, None)
+        for known in (self._told, self._most_told, self._confirmed):
+            known.pop(holder, None)
 
     def tell(self, uses: Mapping[int, float]) -> dict[int, float]:
         """Return what each holder is to have now, given what it uses; one that has to wait is left out."""
         wants = {one: self._want(one, used) for one, used in uses.items()}
         targets = divided(self._total, wants, self._least)
-        free = self._total - sum(self._out(one) for one in {*self._told, *self._confirmed})
+        free = self._total - sum(self._out(one) for one in {*self._most_told, *self._confirmed})
         for one, target in targets.items():
             if target <= self._out(one):
                 self._told[one] = target
@@ -60,12 +62,12 @@ class DividedTotal:
             if target > out:
                 more = min(target - out, free)
                 if out + more >= self._least - _NEGLIGIBLE:
-                    self._told[one] = out + more
+                    self._told[one] = self._most_told[one] = out + more
                     free -= more
         return {one: self._told[one] for one in uses if one in self._told}
 
     def _out(self, holder: int) -> float:
-        return max(self._told.get(holder, 0.0), self._confirmed.get(holder, 0.0))
+        return max(self._most_told.get(holder, 0.0), self._confirmed.get(holder, 0.0))
 
     def _want(self, holder: int, used: float) -> float:
         has = self._confirmed.get(holder, 0.0)

@@ -33,19 +33,21 @@ def test_what_is_not_used_moves_once_its_holder_has_confirmed() -> None:
 )
 def test_never_more_is_out_than_the_total(steps: list[tuple[int, float, str]], amount: int) -> None:
     total = DividedTotal(amount, least=1)
-    told: dict[int, float] = {}
+    on_way: dict[int, list[float]] = {}  # told and not confirmed
     has: dict[int, float] = {}
     uses: dict[int, float] = {}
     for holder, used, what in steps:
         if what == "tell":
             uses[holder] = used
-            told |= total.tell(uses)
-        elif what == "confirm" and holder in told:
-            has[holder] = told[holder]
-            total.confirm(holder, told[holder])
+            told = total.tell(uses)
+            for one, part in told.items():
+                on_way.setdefault(one, []).append(part)
+        elif what == "confirm" and on_way.get(holder):
+            has[holder] = on_way.pop(holder)[-1]
+            total.confirm(holder, has[holder])
         elif what == "end":
             total.forget(holder)
-            for known in (told, has, uses):
+            for known in (on_way, has, uses):
                 known.pop(holder, None)
-        out = {one: max(told.get(one, 0), has.get(one, 0)) for one in {*told, *has}}
-        assert sum(out.values()) <= amount + 1e-6
+        out = [max([has.get(one, 0), *on_way.get(one, [])]) for one in {*on_way, *has}]
+        assert sum(out) <= amount + 1e-6
