@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import inspect
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
-from fetcher.errors import StorageError
+from fetcher.errors import ConfigError, StorageError
 from fetcher.events import Event, OutcomesSettled, RunStarted
 from fetcher.model import Record
 from fetcher.option_types.command import command_line
@@ -196,6 +197,9 @@ class CommandAction:
 
     def __init__(self, text: str, place: str) -> None:
         self._words = command_line(text)
+        program = self._words[0]
+        if "/" not in program and "{" not in program and shutil.which(program) is None:
+            raise ConfigError(f"on_done: there is no program {program}", hint="name it by its path")
         self._place = place
 
     async def __call__(self, record: Record) -> None:

@@ -35,8 +35,8 @@ def command(directories: tuple[Path, ...], file: str | None, as_json: bool, quie
     from fetcher.policy.redaction import escape_controls_json, shown
     from fetcher.sharding.shard_folders import run_directories
 
-    if (page := directories[-1]).suffix == ".html" and not page.is_dir():
-        raise ConfigError(f"{shown(str(page))} is not a run directory", hint="the page's name: --output FILE")
+    if (last := directories[-1]).suffix == ".html" and not last.is_dir():
+        raise ConfigError(f"{shown(str(last))} is not a run directory", hint="the page's name: --output FILE")
     if as_json and file is not None:
         raise ConfigError("--json: it writes no page", hint="leave --output away, or call it twice")
     directory = directories[0]

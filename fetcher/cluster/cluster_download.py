@@ -363,6 +363,8 @@ class ClusterDownload(Download):
         """Take note of a session that has ended."""
         shard, end = result.share.index, result.end
         self._whole.running.discard(shard)
+        if end.summary.stopped is not None and not self._stopped:
+            self.stop(end.summary.stopped)
         if not result.epoch:
             return
         self._whole.update(shard, result.epoch, result.snapshot)
@@ -372,8 +374,6 @@ class ClusterDownload(Download):
             self._rounds.posted(shard, result.posted)
         self._unread.add(shard)
         self._has_news.set()
-        if end.summary.stopped is not None and not self._stopped:
-            self.stop(end.summary.stopped)
 
     async def _stop_at(self, deadline_s: float) -> None:
         await asyncio.sleep(deadline_s)

@@ -30,8 +30,9 @@ async def listening(app: web.Application, address: tuple[str, int], key: str) ->
             listener = socket.create_server((host, port), family=family)
         except OSError as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            why = str(error.strerror or error).partition(" (while ")[0]  # Python says the address again
             raise ConfigError(
-                f"{key}: cannot listen on {where}: {error.strerror or error}",
+                f"{key}: cannot listen on {where}: {why}",
                 hint="choose another port; 0 is any that is free",
             ) from error
         await web.SockSite(runner, listener).start()

@@ -32,6 +32,7 @@ _ordinary = re.compile(
     rf"(?::([1-9][0-9]{{0,4}}+))?+(/[{_IN_PATH}]*+(?:\?[{_IN_QUERY}]*+)?+)?+)(?:#[!-\[\]-~]*+)?+"
 ).fullmatch
 
+_URL_THEN_URL = re.compile(r"https?://\S+ +https?://", re.IGNORECASE)
 _FORBIDDEN = re.compile("[\x00-\x20\x7f\\\\\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _UNSENDABLE_IN_PATH = re.compile(rf"[^{_IN_PATH}]+")
@@ -201,7 +202,7 @@ def _check_characters(text: str) -> None:
         return
     character = found[0]
     if character == " ":
-        if "://" in text[found.start() :]:
+        if _URL_THEN_URL.match(text):
             refuse("there are two URLs in it", "separate them: a line or an argument for each")
         refuse("the URL has a space in it", "write it as %20")
     if character == "\\":

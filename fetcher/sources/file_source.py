@@ -230,6 +230,11 @@ class FileSource:
                 return MetalinkFormat(source)
             case "csv":
                 return _ByLine(CsvFormat(source, url_column, notice))
+            case "html":
+                raise ConfigError(
+                    f"{self._name}:1: this is a page, no list of URLs",
+                    hint="fetcher crawl follows the links of a page, by its address",
+                )
             case "binary":
                 raise self._binary(head)
             case None:

@@ -10,7 +10,7 @@ from fetcher.extract.xml import root_of
 from fetcher.sources.csv_format import is_header
 
 Format = Literal["text", "jsonl", "csv", "metalink"]
-Found = Literal["text", "jsonl", "array", "csv", "metalink", "binary"]
+Found = Literal["text", "jsonl", "array", "csv", "metalink", "html", "binary"]
 
 _SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -24,6 +24,7 @@ _MOST = 65_536  # a first line longer than this is no header
 _JUDGED = 8_192  # bytes that show whether this is text
 _BOM = b"\xef\xbb\xbf"
 _URL = re.compile(rb"https?:", re.IGNORECASE).match
+_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE).match
 _NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]").search
 
 
@@ -46,6 +47,8 @@ def format_of(
         return None
     if by_name == "metalink" or (by_name is None and text.startswith(b"<") and root_of(text) == "metalink"):
         return "metalink"
+    if by_name is None and _HTML(text):
+        return "html"
     if text.startswith(b"[") and by_name in {None, "jsonl"}:
         return "array"
     if by_name == "jsonl" or (by_name is None and text.startswith(b"{")):

@@ -16,6 +16,7 @@ FILES = {
     "star.toml": '[host."*.example.org"]\ndelay = 2\n',
     "whole.py": "def read(page):\n    return page\n",
     "when.py": "def read(page):\n    return {page.status, object()}\n",
+    "page.txt": "\n<!DOCTYPE html>\n<a href='http://127.0.0.1:1/'>there</a>",
     "old/.fetcher/state.db": "",
     "old/results.jsonl": "",
 }
@@ -46,6 +47,8 @@ def started(program: Program) -> Program:
         ("run urls.txt", "urls.txt:1: not TOML", "a list of URLs is for fetcher get --input FILE"),
         ("status old/results.jsonl", "is not a run directory", "name the folder that it is in: old"),
         ("report old out.html", "out.html is not a run directory", "the page's name: --output FILE"),
+        ("get -i page.txt", "page.txt:1: this is a page, no list of URLs", "fetcher crawl follows the links"),
+        ("get http://a/ --on-done nothere", "there is no program nothere", "name it by its path"),
         ("export old", "expected DIR... FILE", "see fetcher export --help"),
         ("why http://a/", "expected DIR... URL", "see fetcher why --help"),
         ("completion tcsh", "expected bash, zsh or fish, got 'tcsh'", "see fetcher completion --help"),
@@ -68,8 +71,15 @@ def test_a_json_list_without_the_column_names_the_option_for_it(started: Program
 
 
 def test_two_urls_in_one_argument_are_told_as_two(started: Program) -> None:
-    ended = started.run("get", "http://127.0.0.1:1/a http://127.0.0.1:1/b")
-    assert "there are two URLs in it; separate them: a line or an argument for each" in ended.err
+    ended = started.run("get", "http://127.0.0.1:1/a http://127.0.0.1:1/b", "* http://127.0.0.1:1/")
+    assert ended.err.count("there are two URLs in it; separate them: a line or an argument for each") == 1
+
+
+def test_a_port_that_is_taken_is_told_once(started: Program, site: Site) -> None:
+    port = site.url("").rstrip("/").rpartition(":")[2]
+    ended = started.run("get", site.url("/p/0"), "--dashboard", port)
+    assert ended.code == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use\n" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ def test_a_signal_ends_the_run_after_what_is_in_flight_and_the_same_command_cont
         ended = run.end()
     assert ended.code == code
     assert len(site.log) == stopping, "a request was started after the signal"
-    assert f"stopped: {name}" in ended.err
+    told = "interrupted (SIGINT)" if name == "SIGINT" else name
+    assert f"stopped: {told}" in ended.err
     assert "to continue:  fetcher get -i urls.txt -o out" in ended.err
     assert "Traceback" not in ended.err
     settled = {record["url"] for record in records(program.folder / "out")}

@@ -135,7 +135,7 @@ async def test_what_a_parser_returns_becomes_lines(
     [
         (b"raise", "ValueError: not in \\x1b[31mone http://user:***@host/ line ("),
         (b"exit", "SystemExit: 3 ("),
-        (b"unencodable", "TypeError: Encoding objects of type object"),
+        (b"unencodable", "TypeError: what it gave has no form in JSON: Encoding objects of type object"),
         (b"recurse", "RecursionError: "),
     ],
 )

@@ -101,8 +101,9 @@ class Started:
         self._told = b""
         self.stdout = open(out, "rb")  # noqa: SIM115
         self.returncode: int | None = None
-        while b"\n" not in self._told:
-            self._told += self._said.recv(1)
+        self._said.settimeout(60)
+        while not self._told.endswith(b"\n"):
+            self._hear(1)
         self.pid = int(self._told)
         self._told = b""
 
@@ -145,13 +146,16 @@ class Started:
             left = None if until is None else max(0.0, until - time.monotonic())
             if not select.select([self._said], [], [], left)[0]:
                 return None
-            said = self._said.recv(100)
-            assert said, "the helper of the run is gone"
-            self._told += said
+            self._hear(100)
             if self._told.endswith(b"\n"):
                 self.returncode = int(self._told)
                 self._said.close()
         return self.returncode
+
+    def _hear(self, most: int) -> None:
+        said = self._said.recv(most)
+        assert said, "the helper of the run is gone"
+        self._told += said
 
 
 def _launch(

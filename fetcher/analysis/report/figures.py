@@ -225,7 +225,7 @@ class _RecordCounter:
             at = dt.datetime.fromisoformat(ended).timestamp()
         except (ValueError, OverflowError):
             return
-        self._timeline.add(at, record.state, record.wire_bytes)
+        self._timeline.add(at, record.state, record.wire_bytes, record.elapsed)
 
     def fill(self, figures: ReportFigures) -> None:
         """Write what was counted to where it belongs."""

@@ -130,7 +130,7 @@ def _top(figures: ReportFigures) -> Iterator[Html]:
         ("URLs ended", count(figures.urls)),
         ("stored", size(figures.bytes)),
         ("received", size(figures.wire_bytes)),
-        ("hosts", count(figures.hosts)),
+        ("host" if figures.hosts == 1 else "hosts", count(figures.hosts)),
         ("attempts", count(figures.attempts)),
     ]
     if active_s >= 1:
@@ -186,7 +186,7 @@ def _quantiles(rows: Sequence[tuple[str, Quantiles]]) -> Html:
     return _table(
         rows,
         [
-            _Heading("", lambda row: row[0], "words"),
+            _Heading("", lambda row: _with_options(row[0]), "words"),
             _number("times", lambda row: row[1].count),
             seconds("median", lambda of: of.median),
             seconds("90 %", lambda of: of.p90),

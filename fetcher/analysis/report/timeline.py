@@ -13,12 +13,17 @@ from fetcher.model import FINAL_STATES, FinalCounts
 _MOST_CELLS = 2048
 _MOST_COLUMNS = 150
 _SHORTEST_S = 1 / 16
+_LARGE = 1024**2  # bytes
+_MOST_POINTS = 256  # for one body
 _LEAST_PAUSE_S = 60.0
 STATES = tuple(FINAL_STATES)
 
 
 class TimelineColumn(FinalCounts, frozen=True, kw_only=True):
-    """Counts of what ended in `seconds` from `at` (epoch seconds, UTC); a pause before if `is_resumed`."""
+    """Counts of what ended in `seconds` from `at` (epoch seconds, UTC); a pause before if `is_resumed`.
+
+    `wire_bytes` is what came in them, as far as records tell: a large body is taken to have come evenly.
+    """
 
     at: float
     seconds: float
@@ -33,17 +38,27 @@ class ReportTimeline:
         self._width = _SHORTEST_S
         self._cells: dict[int, list[int]] = {}
 
-    def add(self, at: float, state: str, wire_bytes: int) -> None:
-        """Count a URL that ended at `at`, UTC epoch seconds."""
-        key = int(at // self._width)
-        cell = self._cells.get(key)
+    def add(self, at: float, state: str, wire_bytes: int, elapsed_s: float = 0.0) -> None:
+        """Count a URL that ended at `at`, UTC epoch seconds.
+
+        The bytes of a large body are spread over the `elapsed_s` before: it did not come all at its end.
+        """
+        self._cell(at)[STATES.index(state)] += 1
+        points = 1
+        if wire_bytes >= _LARGE:
+            points = min(int(elapsed_s // self._width) + 1, _MOST_POINTS)
+        each, rest = divmod(wire_bytes, points)
+        self._cell(at)[-1] += each + rest
+        for number in range(1, points):
+            self._cell(at - elapsed_s * number / points)[-1] += each
+
+    def _cell(self, at: float) -> list[int]:
+        cell = self._cells.get(int(at // self._width))
         if cell is None:
             while len(self._cells) >= _MOST_CELLS:
                 self._widen()
-            key = int(at // self._width)
-            cell = self._cells.setdefault(key, [0] * (len(STATES) + 1))
-        cell[STATES.index(state)] += 1
-        cell[-1] += wire_bytes
+            cell = self._cells.setdefault(int(at // self._width), [0] * (len(STATES) + 1))
+        return cell
 
     def _widen(self) -> None:
         wider: dict[int, list[int]] = {}

@@ -280,6 +280,17 @@ def test_quantiles_are_those_of_all_values_within_a_fifth_of_a_percent(seed: int
     assert (of.least, of.most, of.count) == (values[0], values[-1], len(values))
 
 
+def test_a_large_body_came_over_its_whole_time_in_the_course_and_not_at_its_end() -> None:
+    timeline = ReportTimeline()
+    timeline.add(1e9 + 60, "done", 60_000_001, 60.0)
+    timeline.add(1e9 + 60, "done", 5, 30.0)
+    columns = timeline.columns()
+    assert sum(column.wire_bytes for column in columns) == 60_000_006
+    assert sum(column.done for column in columns) == columns[-1].done == 2
+    assert sum(column.seconds for column in columns) == pytest.approx(60, abs=1)
+    assert max(column.wire_bytes / column.seconds for column in columns) < 3_000_000
+
+
 def test_the_course_leaves_pauses_out_and_nothing_else() -> None:
     timeline = ReportTimeline()
     for second in range(5000):  # two runs, a day apart
