@@ -122,6 +122,8 @@ async def check_workers(client: Client) -> int:
         ) from None
     for address, told in facts.items():
         name = workers[address].get("name", address)
+        if isinstance(told, OSError):  # it has just gone, and if not, its tasks will tell
+            continue
         if not isinstance(told, WorkerFacts):
             raise ConfigError(
                 f"cluster: worker {name} ({address}) cannot run fetcher: {told}",
