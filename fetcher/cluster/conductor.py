@@ -92,6 +92,7 @@ class Conductor:
         self._silence_s = silence_s
         self._answered: dict[str, float] = {}  # by worker: when it did last
         self._silent: set[str] = set()
+        self._moved_at = -math.inf
         self._session: dict[int, int] = {}
         self._rate, self._bandwidth = rate, bandwidth
         self._least_part = 1 / (4 * max(1, threads))
@@ -141,11 +142,11 @@ class Conductor:
             assert shard not in self._tasks
             self._sessions += 1
             self._session[shard] = self._sessions
-            others = {*self._answered} - self._silent
+            others = self._others() if self._silent else []
             future: Future[ShardResult] = self._client.submit(
                 fetch_shard,
                 self._make_task(shard, self._sessions),
-                workers=sorted(others) if self._silent and others else None,
+                workers=others or None,
                 key=f"{self._run}-{shard:04d}-{self._sessions}",
                 pure=False,
                 priority=-place,
@@ -168,7 +169,7 @@ class Conductor:
         """Return the next session of a shard that has ended for good; others are begun again.
 
         Raises:
-            ShardLostWorkers: the shard that its `args` name is given up; the others go on.
+            ShardLostWorkers: its `shard` is given up; the others go on.
             WorkerDied: the scheduler is gone.
             FetcherError: what ended a shard.
         """
@@ -191,8 +192,10 @@ class Conductor:
                     self.submit([shard])
                     continue
                 return result
+            if isinstance(result, WorkerSilent) and self._stop is not None:
+                return not_begun(self._make_task(shard, 0), self._stop)  # its lease ends, if not it
             if isinstance(result, KilledWorker | LeaseLost | WorkerSilent) and self._stop is None:
-                if self._may_go_on(shard):
+                if isinstance(result, WorkerSilent) or self._may_go_on(shard):
                     self.submit([shard])
                     continue
                 raise ShardLostWorkers(shard) from result
@@ -269,15 +272,27 @@ class Conductor:
             answered = self._answered.setdefault(address, now)
             if now - answered <= self._silence_s:
                 self._silent.discard(address)
-            elif address not in self._silent:
+            else:
                 self._silent.add(address)
-                with contextlib.suppress(OSError, TimeoutError):
-                    found = await asyncio.wait_for(self._client.processing([address]), _GONE_S)
-                    keys = {str(key) for key in found.get(address, ())}
-                    for shard, future in [*self._futures.items()]:
-                        if str(future.key) in keys and shard in self._tasks:
-                            self._tasks[shard].cancel()
-                            self._ended.put_nowait((shard, WorkerSilent(f"{address} does not answer")))
+        is_wanted = self._stop is not None or self._others()
+        if self._silent and is_wanted and now - self._moved_at >= _WORKERS_EACH_S:
+            self._moved_at = now
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._move_from_silent()
+
+    async def _move_from_silent(self) -> None:
+        """Begin elsewhere what silent workers have or were given since: the scheduler thinks them well."""
+        found = await asyncio.wait_for(self._client.processing(), _GONE_S)
+        keys = {str(key) for address in self._silent for key in found.get(address, ())}
+        for shard, future in [*self._futures.items()]:
+            task = self._tasks.get(shard)
+            if str(future.key) in keys and task is not None and not (task.done() or task.cancelling()):
+                task.cancel()
+                self._ended.put_nowait((shard, WorkerSilent("a worker does not answer")))
+
+    def _others(self) -> list[str]:
+        """Return the workers that answer."""
+        return sorted({*self._answered} - self._silent)
 
     def _lose_all(self) -> None:
         for shard, task in self._tasks.items():
