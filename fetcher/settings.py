@@ -471,7 +471,6 @@ HOST_OPTIONS: Final[dict[str, Option]] = {
     for key in ("per_host", "delay", "rate", "headers", "user")
 }
 EXCLUSIVE: Final = (
-    ("cluster", "shard"),
     ("ipv4", "ipv6"),
     ("quiet", "verbose"),
     ("retry_failed", "restart"),
