@@ -284,7 +284,7 @@ class ClusterDownload(Download):
                 conductor.stop(why)
             tasks = [asyncio.create_task(self._read(records))]
             if deadline_s is not None:
-                tasks.append(asyncio.create_task(self._stop_at(deadline_s)))
+                tasks.append(asyncio.create_task(self._stop_in_time(deadline_s)))
             stack.push_async_callback(_end, tasks)
             while True:
                 if not self._stopped and failure is None:
@@ -375,10 +375,11 @@ class ClusterDownload(Download):
         self._unread.add(shard)
         self._has_news.set()
 
-    async def _stop_at(self, deadline_s: float) -> None:
+    async def _stop_in_time(self, deadline_s: float) -> None:
         await asyncio.sleep(deadline_s)
-        if not self._stopped:
-            self.stop("deadline")
+        if self._stopped:  # a second stop would cut the grace period short
+            return
+        self.stop("deadline")
 
     async def _read(self, records: NewRecords) -> None:
         """Tell observers of new records, as segments come."""
