@@ -61,7 +61,7 @@ _HOMES = {
 _MEANT = {
     "fetch": {"get", "post", "put", "head", "delete", "patch", "request"},
     "Fetcher": {"Client", "AsyncClient", "Session", "ClientSession", "AsyncSession"},
-    "Fetcher().download": {"download", "urlretrieve"},
+    "Fetcher().download": {"urlretrieve", "mirror"},
     "fetch_all": {"gather", "get_all", "fetch_many"},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,16 +47,18 @@ async def _demo(directory: Path) -> int:
         code = await run_with_signals(
             crawl, [IterableSource([site.url], batch=1)], f"fetcher demo → {crawled}", None, None
         )
+    is_elsewhere = Path(sys.argv[0]).name == "fetcher" and not shutil.which("fetcher")  # in .venv/bin
+    program = sys.argv[0] if is_elsewhere else "fetcher"
     _say(
         f"""
 One page is missing on purpose: for the list that is exit code 1, for the crawl a finding. Now try:
-  fetcher status {directory}
-  fetcher status {crawled}
+  {program} status {directory}
+  {program} status {crawled}
   head -n 2 {directory}/results.jsonl
-  fetcher get https://example.org/ -o pages
-  fetcher get -i urls.txt -o pages          (a list; run it again to continue or --refresh)
-  fetcher crawl https://example.org/ -o site
-  fetcher get --help"""
+  {program} get https://example.org/ -o pages
+  {program} get -i urls.txt -o pages    (a list; run it again to continue or --refresh)
+  {program} crawl https://example.org/ -o site
+  {program} get --help"""
     )
     return code
 

@@ -37,6 +37,8 @@ _ordinary = re_compat.compile(
     rf"|({_NO_DOTS}[{_IN_PATH.replace('0-;', '0-9;')}]++(?:{_PATH})?+{_QUERY}))(?:#[!-~]*+)?+"
 ).fullmatch
 
+_RELATIVE = 3  # the group of those
+
 _UNRESERVED = "(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])"  # RFC 3986 §2.3, escaped
 _ESCAPE = f"%(?!{_UNRESERVED})[0-9A-F]{{2}}"
 # Nothing is left to be done for these. `.` at the begin of a segment may be a dot segment.
@@ -61,10 +63,13 @@ def resolve_link(base: str, href: str, *, encoding: str = "utf-8") -> str | None
     """
     if len(href) > LONGEST_LINK:
         return None
-    ordinary = _ordinary(href)
+    ordinary = _ordinary(href, _end_of_ups(href) if href[:3] == "../" else 0)
     if ordinary is not None and (anchors := _anchors(base)) is not None:
         which = ordinary.lastindex or 1
-        return ordinary[1] if which == 1 else anchors[which - 2] + ordinary[which]
+        if not (ups := ordinary.start() // 3):
+            return ordinary[1] if which == 1 else anchors[which - 2] + ordinary[which]
+        if which == _RELATIVE and ordinary[which][:1] != "?":
+            return _above(anchors[1], ups) + ordinary[which]
     if encoding != "utf-8" and not href.isascii() and "?" in href:
         href = _with_encoded_query(href, encoding)
     try:
@@ -74,6 +79,20 @@ def resolve_link(base: str, href: str, *, encoding: str = "utf-8") -> str | None
     if not url.startswith(_SCHEMES):
         return None
     return url.partition("#")[0] if "#" in url else url
+
+
+def _end_of_ups(href: str) -> int:
+    """Return where the `../` end that a link begins with."""
+    at = 3
+    while href.startswith("../", at):
+        at += 3
+    return at
+
+
+@lru_cache(maxsize=256)
+def _above(directory: str, ups: int) -> str:
+    """Return the folder that many levels above a directory."""
+    return join_url(directory, "../" * ups)
 
 
 @lru_cache(maxsize=256)

@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_with_its_last_url_is_complete(program: Program, 
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("get", "fetch"), ("AsyncClient", "Fetcher"), ("download", "Fetcher().download")]
+    ("name", "meant"), [("get", "fetch"), ("AsyncClient", "Fetcher"), ("urlretrieve", "Fetcher().download")]
 )
 def test_a_name_of_another_library_is_told_by_ours(name: str, meant: str) -> None:
     with pytest.raises(

@@ -139,7 +139,9 @@ def test_a_killed_run_and_one_under_way_are_told_and_not_disturbed(
         assert f"process {running.pid}" in told
         assert "a run is under way: wait for it" in told
         done = next(record["url"] for record in records(asking.out))
-        assert asking.story(done)["state"] == "done"
+        assert eventually(
+            lambda: asking.story(done)["state"] == "done"
+        )  # its line is written a moment before
         running.send(signal.SIGKILL)
         running.end()
     told = asking.text(urls[19])

@@ -250,13 +250,14 @@ async def test_a_stopped_worker_process_is_killed_and_replaced_and_one_that_only
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fetcher.processes.supervisor.SILENCE_S", 4.0)
+    monkeypatch.setattr("fetcher.processes.supervisor._START_S", 20.0)  # one may not have been heard of yet
     urls = [site.url(path) for path in site.pages]
     site.hold_after(20)
     task = asyncio.create_task(Fetcher(processes=2).download.aio(urls, tmp_path))
     await asyncio.to_thread(site.wait, lambda s: len(s.log) > 20, 30)
     stopped, other = map(int, children())
     os.kill(stopped, signal.SIGSTOP)
-    async with asyncio.timeout(150):  # one that was not heard of yet has a minute to start
+    async with asyncio.timeout(150):
         while is_alive(stopped):
             await asyncio.sleep(0.05)
     assert is_alive(other)  # as long without an answer, but it says so

@@ -84,7 +84,7 @@ async def read_all(reader: PageReader, bodies: list[bytes]) -> dict[int, Reading
         (b"exit", "SystemExit: 3 ("),
         (b"_exit", "ended its worker process with exit code 0"),
         (b"kill", "ended its worker process by SIGKILL"),
-        (b"unencodable", "TypeError: Encoding objects of type object"),
+        (b"unencodable", "TypeError: what it gave has no form in JSON: Encoding objects of type object"),
         (b"raise", "ValueError: not in \\x1b[31mone http://user:***@host/ line ("),
         (b"close", "ended its worker process with exit code"),
         (b"recurse", "RecursionError: "),
