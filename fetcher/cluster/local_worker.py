@@ -1,4 +1,4 @@
-"""What a worker process of `local:N` does as it begins: distributed imports this module there.
+"""The beginning of a worker process of `local:N`: distributed imports this module there.
 
 Ctrl-C reaches every process of a terminal, and it is the client that says what it means.
 """

@@ -1,4 +1,4 @@
-"""Which shards are to run now: those that have something to do, by what is known of them from the output.
+"""The shards that are to run now: those that have something to do, by what is known of them from the output.
 
 Invariant: nothing is guessed. A shard has something to do while its list has not ended, a file of links for
 it has not been read, or pages are pending and `--max-pages` leaves some. The run is over when no shard has,

@@ -1,4 +1,4 @@
-"""Which settings a run on a cluster can't have, said before anything starts."""
+"""The settings that a run on a cluster can't have, refused before anything starts."""
 
 from __future__ import annotations
 

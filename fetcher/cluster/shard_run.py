@@ -80,7 +80,7 @@ class ShardTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client wants of a shard: its part of the totals, and whether it is to stop or to pause."""
+    """Order of a client to a shard: its part of the totals, and whether it is to stop or to pause."""
 
     concurrency: int
     part: float = 1.0
@@ -90,7 +90,7 @@ class ShardOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a shard stands. `concurrency` and `part` are what it has of the totals, 0 before it was told.
+    """State of a shard as its client sees it. `concurrency` and `part` are what it has of the totals, 0 before it was told.
 
     Where it was told to have fewer exchanges, those in flight count until they have ended.
     """
@@ -107,7 +107,7 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session of a shard ended; without an `end` it never began.
+    """Result of a session of a shard; one that never began has epoch 0.
 
     `posted` are all files of links that the shard has left, by the shard that they are for.
     """

@@ -15,7 +15,7 @@ OTHER_SHARD = "other-shard"
 
 
 class WholeSnapshot:
-    """What is known of every shard. A shard may have several sessions: what they did adds up."""
+    """Knowledge of every shard. A shard may have several sessions: what they did adds up."""
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[int, int], Snapshot] = {}
