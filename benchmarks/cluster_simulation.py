@@ -23,7 +23,7 @@ from fetcher.cluster.lease import LeaseTimes
 from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.restore import restore
 from fetcher.cluster.shard_log import JournalSegment, ShardLog
-from fetcher.cluster.shard_run import ClusterTimes
+from fetcher.cluster.shard_messages import ClusterTimes
 from fetcher.engine.record_builder import encode_record
 from fetcher.model import Record
 from fetcher.policy.shares import Share

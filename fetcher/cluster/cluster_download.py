@@ -10,33 +10,32 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from fetcher import wiring
+from fetcher.cluster.client_lock import client_lock
 from fetcher.cluster.divided_list import DividedList, SpooledList, read_divided
 from fetcher.cluster.lease import read_end
 from fetcher.cluster.manifest import Manifest, keep_manifest, known_manifest
 from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.rounds import Rounds
 from fetcher.cluster.settings_check import check_settings
-from fetcher.cluster.shard_log import JOURNAL, ShardLog
-from fetcher.cluster.shard_run import ClusterTimes, ShardResult, ShardStatus, ShardTask
+from fetcher.cluster.shard_log import ShardLog
+from fetcher.cluster.shard_messages import ClusterTimes, ShardResult, ShardStatus, ShardTask
 from fetcher.cluster.whole_records import NewRecords, join_records
 from fetcher.cluster.whole_snapshot import WholeSnapshot
 from fetcher.download import Download
 from fetcher.engine.event_bus import EventBus
 from fetcher.engine.job_factory import JobFactory
-from fetcher.errors import ConfigError, DirectoryInUse, StorageError, WorkerDied
+from fetcher.errors import WorkerDied
 from fetcher.events import RunEnded, RunStarted, Snapshot
 from fetcher.model import CrawlFindings, Summary
 from fetcher.policy.shares import Share
 from fetcher.ports import Observer, Source
-from fetcher.run_dir import RunDirectory
 from fetcher.settings import Settings, check_for_list
 from fetcher.version import __version__
 
@@ -147,7 +146,7 @@ class ClusterDownload(Download):
         self._began = asyncio.get_running_loop().time()
         for level, text in self._noticed:
             bus.notice_once(level, text)
-        async with self._locked(), connected(settings.cluster or "") as client:
+        async with client_lock(self._output.root), connected(settings.cluster or "") as client:
             threads = await check_workers(client)
             spooled = SpooledList(
                 JobFactory(settings.method, settings.data), settings.shards or SHARDS_PER_THREAD * threads
@@ -169,33 +168,6 @@ class ClusterDownload(Download):
             if len(self._stopped) < 2:
                 await asyncio.to_thread(join_records, self._output, shards, self._output.root)
         return self._sum_up(stopped)
-
-    @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        """Keep other clients out, for as long as this process lives."""
-        from filelock import FileLock, Timeout  # noqa: PLC0415
-
-        root = self._output.root
-        RunDirectory(root).check()
-        if RunDirectory(root).is_made:
-            raise ConfigError(
-                f"output: {root} is the run directory of one machine", hint="choose another --output"
-            )
-        try:
-            (root / JOURNAL).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(root / JOURNAL / ".lock")
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise DirectoryInUse(
-                f"{root} is in use by another client of a cluster",
-                hint="wait for it, or choose another --output",
-            ) from None
-        except OSError as error:
-            raise StorageError(f"output: cannot use {root}: {error.strerror}") from error
-        try:
-            yield
-        finally:
-            lock.release()
 
     # ---- before anything is fetched ----
 

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from distributed import WorkerPlugin, get_worker
 
-from fetcher.cluster.shard_run import HANDED_ON, ShardOrder, ShardResult, ShardRun, ShardStatus, ShardTask
+from fetcher.cluster.shard_messages import HANDED_ON, ShardOrder, ShardResult, ShardStatus, ShardTask
+from fetcher.cluster.shard_run import ShardRun
 from fetcher.errors import ConfigError
 from fetcher.network_disks import network_disk
 from fetcher.version import __version__

@@ -20,7 +20,7 @@ from distributed import Client, Future, KilledWorker
 from fetcher.cluster.cluster_plugin import ClusterPlugin, fetch_shard
 from fetcher.cluster.connection import scheduler_of, workers_of
 from fetcher.cluster.lease import LeaseLost
-from fetcher.cluster.shard_run import (
+from fetcher.cluster.shard_messages import (
     CLIENT_GONE,
     HANDED_ON,
     ShardOrder,

@@ -37,7 +37,7 @@ class LeaseTimes(msgspec.Struct, frozen=True):
 
 
 class ShardEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """End of an epoch, as its owner leaves it: whether all of list `list_number` has ended, and the counts as they were then.
+    """End of an epoch: whether all of list `list_number` has ended, and the counts as they were then.
 
     Of a crawl, `claimed` counts pages, and `read` has the files of links that were read, with their senders.
     """

@@ -25,7 +25,7 @@ from support.site import Site
 from fetcher.cluster import cluster_plugin
 from fetcher.cluster.cluster_download import ClusterDownload
 from fetcher.cluster.lease import LeaseTimes
-from fetcher.cluster.shard_run import ClusterTimes
+from fetcher.cluster.shard_messages import ClusterTimes
 from fetcher.download import Download
 from fetcher.errors import ConfigError, DirectoryInUse
 from fetcher.events import Event, LogMessage, OutcomesSettled

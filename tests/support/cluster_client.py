@@ -13,7 +13,7 @@ from fetcher.cli.exit_codes import STORAGE, code_of
 from fetcher.cli.runner import exit_code
 from fetcher.cluster.cluster_download import ClusterDownload
 from fetcher.cluster.lease import LeaseTimes
-from fetcher.cluster.shard_run import ClusterTimes
+from fetcher.cluster.shard_messages import ClusterTimes
 from fetcher.errors import FetcherError, WorkerDied
 from fetcher.settings import crawl_defaults, make
 from fetcher.sources.file_source import FileSource
