@@ -146,15 +146,13 @@ class ShardRun:
             StorageError: a disk failed; what has a segment is safe.
             ConfigError: a setting can't be used.
         """
-        scratch = self._scratch
         try:
-            order = self._first_order()
-            return self._run(order)
+            return self._run(self._first_order())
         except _Stopped:
             return not_begun(self._task, self._stops[0])
         finally:
             self._phase = "ended"
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(self._scratch, ignore_errors=True)
             self.ended.set()
 
     def _first_order(self) -> ShardOrder:
@@ -310,7 +308,6 @@ class ShardRun:
             command=task.command,
             place=place,
         )
-        source_place = lease.log.place
         self._loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="fetcher-checkpoint") as thread:
             in_thread = partial(self._loop.run_in_executor, thread)
@@ -326,7 +323,7 @@ class ShardRun:
                 for why in stops:
                     download.stop(why)
                 self._phase = "running"
-                return await download.run([ShardSource(source_place, task.list_number, task.share.index)])
+                return await download.run([ShardSource(lease.log.place, task.list_number, task.share.index)])
             finally:
                 self._snapshot = download.snapshot()
                 for one in watching:
