@@ -204,7 +204,6 @@ class Fetcher:
         """
         settings = self.settings
         await loaded(settings, keeps=True)
-        from fetcher.cluster.cluster_download import ClusterDownload
         from fetcher.download import Download
         from fetcher.sources.iterables import IterableSource
 
@@ -212,6 +211,8 @@ class Fetcher:
             settings = msgspec.structs.replace(settings, output=os.fspath(directory))
         source = IterableSource([os.fspath(urls)] if isinstance(urls, str | os.PathLike) else urls, batch=256)
         if settings.cluster is not None:
+            from fetcher.cluster.cluster_download import ClusterDownload
+
             return await ClusterDownload(settings).run([source])
         if not self.is_open:
             return await Download(settings).run([source])

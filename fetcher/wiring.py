@@ -127,6 +127,8 @@ def preload(settings: Settings, *, follows: bool = False, keeps: bool = False) -
             "fetcher.download",
             STORES.get(settings.store, "fetcher.stores.none:").partition(":")[0],
         ]
+    if keeps and settings.cluster is not None:
+        names.append("fetcher.cluster.cluster_download")
     if keeps or follows:
         names += _OF_STATES
     if follows:

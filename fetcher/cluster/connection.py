@@ -65,7 +65,7 @@ async def _local(processes: int) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def _joined(address: str) -> AsyncIterator[Client]:
     is_address = "://" in address
-    if not is_address and not await asyncio.to_thread(Path(address).is_file):
+    if not is_address and not await asyncio.to_thread(_is_file, address):
         raise ConfigError(
             f"cluster: there is no scheduler file {address}",
             hint="give tcp://HOST:PORT, the file that the scheduler wrote, or local:N",
@@ -85,6 +85,13 @@ async def _joined(address: str) -> AsyncIterator[Client]:
     finally:
         with contextlib.suppress(Exception):  # the run is over, whatever the cluster has come to
             await client.close(timeout=5)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # no path that there could be
+        return False
 
 
 def scheduler_of(client: Client) -> Any:

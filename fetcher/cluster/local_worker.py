@@ -7,4 +7,7 @@ from __future__ import annotations
 
 import signal
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def dask_setup(_worker: object) -> None:
+    """Ignore Ctrl-C in this process; distributed calls it once its worker begins."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
