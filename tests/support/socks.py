@@ -54,6 +54,8 @@ class SocksServer:
         server = await asyncio.start_server(self._accept, sock=self._sock)
         await self._stopping.wait()
         server.close()
+        for _ in range(5):  # what is just being accepted comes to `_accept`
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -63,6 +65,7 @@ class SocksServer:
         task = self._loop.create_task(self._converse(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # cancelled before it began, it closes nothing
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
