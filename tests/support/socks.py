@@ -138,6 +138,7 @@ class SocksServer:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            outer.close()  # at once: what follows may be cancelled
             for task in pumps:
                 task.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
