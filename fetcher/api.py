@@ -192,8 +192,9 @@ class Fetcher:
     ) -> Summary:
         """Download into a run directory, as `fetcher get` does: files, `results.jsonl`, and the state.
 
-        The same call continues what was interrupted. `directory` is `downloads` unless given. Awaited
-        inside a running loop; in plain code it returns the summary.
+        The same call continues what was interrupted. `directory` is `downloads` unless given. With `cluster`
+        its shards are fetched by workers, over connections of their own. Awaited inside a running loop; in
+        plain code it returns the summary.
 
         Raises:
             DirectoryInUse: another run holds the directory.
@@ -209,6 +210,10 @@ class Fetcher:
         if directory is not None:
             settings = msgspec.structs.replace(settings, output=os.fspath(directory))
         source = IterableSource([os.fspath(urls)] if isinstance(urls, str | os.PathLike) else urls, batch=256)
+        if settings.cluster is not None:
+            from fetcher.cluster.cluster_download import ClusterDownload
+
+            return await ClusterDownload(settings).run([source])
         if not self.is_open:
             return await Download(settings).run([source])
         run = Download(settings, backend=self.backend).run([source])

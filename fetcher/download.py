@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from fetcher.network_disks import network_disk
 from fetcher.object_output import ObjectOutput
 from fetcher.policy.shares import Share, ShareRules
 from fetcher.ports import Backend, Observer, Source, Store
-from fetcher.run_dir import directory_of
+from fetcher.run_dir import RunDirectory, directory_of
 from fetcher.settings import Settings, check_for_list
 from fetcher.sharding.kept_share import settle_share
 from fetcher.sharding.list_division import divided_hosts
@@ -28,13 +28,23 @@ from fetcher.sharding.shard_folders import count_shards, make_post, run_director
 if TYPE_CHECKING:
     from fetcher.analysis.broken_links import LinkCheck
     from fetcher.done_hook import DoneHook
+    from fetcher.frontiers.sqlite.crawl.shard_post import ShardPost
+
+
+class RunPlace(NamedTuple):
+    """Directory, store and post of a run that is part of a larger one."""
+
+    directory: RunDirectory
+    store: Store
+    post: ShardPost | None
 
 
 class Download:
     """One run in a run directory: what the command line does, and `Fetcher.download`.
 
     `environ` is where proxy variables are looked up. `list_again` opens the list of a shard once more, to be
-    read before the run. Observers may be added until it runs.
+    read before the run. `place` is for a run whose directory, store or post are not those that its settings
+    name. Observers may be added until it runs.
     """
 
     def __init__(
@@ -46,10 +56,14 @@ class Download:
         backend: Backend | None = None,
         command: str = "get",
         list_again: Callable[[], Sequence[Source]] | None = None,
+        place: RunPlace | None = None,
     ) -> None:
         self.settings = settings
         self._follows = command == "crawl"
-        self.directory = directory_of(settings)
+        self._place = place
+        self.directory = directory_of(settings) if place is None else place.directory
+        self._part = 1.0
+        self._adjusted: tuple[int | None, bool | None] = None, None
         self.observers = list(observers)
         self._environ = environ or {}
         self._given_backend = backend
@@ -85,10 +99,21 @@ class Download:
     def adjust(self, *, concurrency: int | None = None, is_paused: bool | None = None) -> None:
         """Change how many exchanges may be in flight, or pause: nothing more is started until that ends.
 
-        Before the run has begun, nothing changes. Limits of hosts stay as they are.
+        It may be said before the run has begun. Limits of hosts stay as they are.
         """
-        if self._run is not None:
+        if self._run is None:
+            self._adjusted = (
+                self._adjusted[0] if concurrency is None else concurrency,
+                self._adjusted[1] if is_paused is None else is_paused,
+            )
+        else:
             self._run.adjust(concurrency=concurrency, is_paused=is_paused)
+
+    def take_part(self, part: float) -> None:
+        """Have this part of the rate and the bandwidth of the settings from now on; others have the rest."""
+        self._part = part
+        if self._run is not None:
+            self._run.take_part(part)
 
     def snapshot(self) -> Snapshot:
         """Return the state of the run at this moment."""
@@ -131,8 +156,13 @@ class Download:
             hook = self._hook = wiring.make_done_hook(settings, directory, self.notice)
             if hook is not None:
                 self.observers.append(hook)
+            place = self._place
             objects = self._objects = self._make_objects()
-            store = wiring.make_store(settings, directory, None if objects is None else objects.client)
+            store = (
+                wiring.make_store(settings, directory, None if objects is None else objects.client)
+                if place is None
+                else place.store
+            )
             stack.push_async_callback(store.aclose)
             if objects is not None and not await self._unless_stopped(self._open_objects(objects, store)):
                 return Summary(stopped=self._stopped[0])
@@ -144,10 +174,12 @@ class Download:
                 follows=self._follows,
                 parts=directory.parts,
                 share=share,
-                post=None if share is None else make_post(directory, share),
+                post=self._make_post(share),
                 path_bytes=wiring.most_path_bytes(directory),
             )
-            stored = wiring.make_stored_parser(settings, frontier, directory.root, self.notice)
+            stored = None
+            if place is None:
+                stored = wiring.make_stored_parser(settings, frontier, directory.root, self.notice)
             observers = [*self.observers, *wiring.service_traces()]
             if backend is None:
                 self._run = wiring.make_worker_run(
@@ -163,7 +195,8 @@ class Download:
                 )
             else:
                 executor = stack.enter_context(wiring.writer_threads())
-                reader = wiring.make_reader(settings, self.notice, follows=self._follows, root=directory.root)
+                root = directory.root if place is None else None
+                reader = wiring.make_reader(settings, self.notice, follows=self._follows, root=root)
                 if reader is not None:
                     stack.push_async_callback(reader.aclose)
                 self._run = wiring.make_local_run(
@@ -181,6 +214,8 @@ class Download:
                     stored=stored,
                     share=share,
                 )
+            self._run.take_part(self._part)
+            self._run.adjust(concurrency=self._adjusted[0], is_paused=self._adjusted[1])
             if (kind := network_disk(directory.own)) is not None:
                 self._run.notice(
                     "warning",
@@ -201,9 +236,14 @@ class Download:
                 summary = msgspec.structs.replace(summary, broken_links=self.link_check.broken)
             if settings.convert_links and self._follows and summary.stopped is None:
                 summary = await self._convert_links(summary, store, ends_at)
-        if share is not None and self._follows:
+        if share is not None and self._follows and place is None:
             self._tell_undelivered(share.share)
         return summary
+
+    def _make_post(self, share: ShareRules | None) -> ShardPost | None:
+        if self._place is not None:
+            return self._place.post
+        return None if share is None else make_post(self.directory, share)
 
     def _make_objects(self) -> ObjectOutput | None:
         """Make the output, if that is an object store."""

@@ -9,13 +9,13 @@ import asyncio
 
 from fetcher.settings import Settings
 
-_READY: set[tuple[str, bool, bool]] = set()
+_READY: set[tuple[str, bool, bool, bool]] = set()
 
 
 async def loaded(settings: Settings, *, follows: bool = False, keeps: bool = False) -> None:
     """Import, once, what runs of `settings` need; `keeps` is for those in a run directory."""
     follows = follows or settings.parser is not None
-    needed = settings.backend, follows, keeps
+    needed = settings.backend, follows, keeps, settings.cluster is not None
     if needed not in _READY:
         await asyncio.to_thread(_load, settings, follows=follows, keeps=keeps)
         _READY.add(needed)

@@ -57,7 +57,8 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     `family` is the one IP version to use, 4 or 6. `resolve` gives an address, without brackets, for a host in
     lower case and a port, and DNS is not asked. `ca_file` replaces the system's trust store; `client_cert` is
     a PEM file with certificate and key. `http` is the version to prefer on https, if there is a choice.
-    `concurrency` is how many exchanges there may be at once.
+    `concurrency` is how many exchanges there may be at once. `may_send` raises where no request may be sent
+    any more; the `asyncio` backend asks it between connecting and sending.
     """
 
     connect_timeout_s: float | None = 10.0
@@ -70,6 +71,7 @@ class ConnectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_s: float = 15.0
     http: str = "auto"  # "1.1", "2" or "3"
     concurrency: int = 64
+    may_send: Callable[[], None] | None = None
 
     @property
     def address_family(self) -> socket.AddressFamily:
@@ -273,6 +275,9 @@ class ExchangePool(Protocol):
 
     def adjust(self, concurrency: int, *, is_paused: bool) -> None:
         """Have no more than so many exchanges in flight; while paused, start none. Those in flight go on."""
+
+    def take_part(self, part: float) -> None:
+        """Have this part of the rate and the bandwidth that the settings allow, above 0 and at most 1."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Take claimed jobs, each with a target."""

@@ -34,6 +34,7 @@ from fetcher.option_types.request import (
 )
 from fetcher.option_types.values import (
     BACKEND,
+    CLUSTER,
     COLUMN,
     DEADLINE,
     FLAG,
@@ -169,6 +170,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_done: str | Callable[..., Any] | None = None  # a command; in the library, a function
     shard: tuple[int, int] | None = None  # index, and number of all
     no_split_hosts: bool = False
+    cluster: str | None = None  # address of a scheduler, or the file that it wrote, or "local:N"
+    shards: int | None = None  # None: 4 for each thread of a worker
     dry_run: bool = False
     json: bool = False
     quiet: bool = False
@@ -438,7 +441,11 @@ _TABLE = (
     Option("on_done", COMMAND, REPORTING, "a command for each file that is there; {path} is the file"),
     Option("shard", SHARD, SHARDS, "fetch this share of the hosts only, of N shares from 0 to N-1",
            where=PROGRAM),
-    Option("no_split_hosts", FLAG, SHARDS, "never divide one host over shares", where=PROGRAM),
+    Option("no_split_hosts", FLAG, SHARDS, "never divide one host over shares"),
+    Option("cluster", CLUSTER, SHARDS,
+           "run on a Dask cluster: tcp://HOST:PORT, a scheduler file, or local:N for N processes"),
+    Option("shards", optional(whole(1, 1_000_000)), SHARDS, "shares of the hosts on a cluster",
+           shown="4 for each thread of a worker"),
 
     Option("dry_run", FLAG, REPORTING, "read, check, name and count; fetch nothing", where=PROGRAM),
     Option("json", FLAG, REPORTING, "each final record on stdout as it happens", where=PROGRAM),

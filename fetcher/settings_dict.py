@@ -118,6 +118,9 @@ class CommonSettings(TypedDict, total=False):
     reparse: bool
     fsync: bool
     on_done: str | Callable[..., Any] | None
+    no_split_hosts: bool
+    cluster: str | None
+    shards: int | None
 
 
 class SettingsDict(CommonSettings, total=False):

@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import msgspec
+
 from fetcher.engine.body_options import BodyOptions
 from fetcher.engine.budget import Bandwidth, ByteBudget
 from fetcher.engine.digest import Algorithms
@@ -125,6 +127,8 @@ def preload(settings: Settings, *, follows: bool = False, keeps: bool = False) -
             "fetcher.download",
             STORES.get(settings.store, "fetcher.stores.none:").partition(":")[0],
         ]
+    if keeps and settings.cluster is not None:
+        names.append("fetcher.cluster.cluster_download")
     if keeps or follows:
         names += _OF_STATES
     if follows:
@@ -133,15 +137,18 @@ def preload(settings: Settings, *, follows: bool = False, keeps: bool = False) -
         importlib.import_module(name)
 
 
-def make_backend(settings: Settings) -> Backend:
-    """Return the backend that the settings name, not yet connected to anything."""
+def make_backend(settings: Settings, *, may_send: Callable[[], None] | None = None) -> Backend:
+    """Return the backend that the settings name, not yet connected to anything.
+
+    `may_send` raises where no request may be sent any more; see `ConnectionOptions`.
+    """
     cls = load(BACKENDS, "backend", settings.backend)
     if settings.ipv4 and settings.ipv6:
         raise ConfigError("ipv4 and ipv6 exclude each other", hint="give one of them, or neither")
     for key in ("ca_file", "client_cert"):
         if (path := getattr(settings, key)) is not None:
             _check_readable(key, path)
-    backend: Backend = cls(connection_options(settings))
+    backend: Backend = cls(msgspec.structs.replace(connection_options(settings), may_send=may_send))
     versions = {"auto": None, "1.1": "1.1", "2": "2", "3": "3"}[settings.http]
     if versions is not None and versions not in backend.traits.http_versions:
         able = ", ".join(sorted(backend.traits.http_versions))

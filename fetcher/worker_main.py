@@ -35,7 +35,6 @@ from fetcher.ports import Backend, Reader, Store
 from fetcher.processes import Partition, RemoteFrontier
 from fetcher.processes import messages as msg
 from fetcher.run_dir import directory_of
-from fetcher.settings import Settings
 from fetcher.sharding.kept_share import read_share
 from fetcher.subprocesses.framed_transport import FramedTransport
 from fetcher.subprocesses.kernel import begin_child
@@ -73,7 +72,6 @@ class WorkerProcess:
 
     def __init__(
         self,
-        settings: Settings,
         config: RunConfig,
         channel: _Channel,
         frames: asyncio.Queue[bytes],
@@ -85,11 +83,8 @@ class WorkerProcess:
         body_options: BodyOptions,
         unsettled: int,
     ) -> None:
-        self._settings = settings
         self._channel = channel
         self._frames = frames
-        self._policies = policies
-        self._body_options = body_options
         self._ending = asyncio.Event()
         self._grace_s = 0.0
         self._frontier = RemoteFrontier(channel.send_frame, self._load)
@@ -153,7 +148,7 @@ class WorkerProcess:
         elif isinstance(message, msg.Adjust):
             self._pool.adjust(message.concurrency, is_paused=message.is_paused)
         elif isinstance(message, msg.SetShare):
-            self._share(message.part)
+            self._pool.take_part(message.part)
         elif isinstance(message, msg.Adopt):
             fetch: FetchState = pickle.loads(message.fetch)  # noqa: S301  (our own process wrote it)
             self._pool.scheduler.push([fetch])
@@ -164,13 +159,6 @@ class WorkerProcess:
                 self._grace_s = message.grace_s
             self._context.stop.request(at_once=message.at_once)
             self._ending.set()
-
-    def _share(self, part: float) -> None:
-        if self._policies.rate is not None:
-            self._pool.scheduler.set_rate(self._policies.rate * part)
-        bandwidth, most = self._body_options.bandwidth, self._settings.max_bandwidth
-        if bandwidth is not None and most is not None:
-            bandwidth.bytes_per_s = most * part
 
     def _load(self) -> msg.LoadReport:
         stats, pool = self._context.stats, self._pool
@@ -217,7 +205,6 @@ async def _open_worker(
         if reader is not None:
             stack.push_async_callback(reader.aclose)
         yield WorkerProcess(
-            settings,
             wiring.make_run_config(settings, follows=config.follows),
             channel,
             frames,

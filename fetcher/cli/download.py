@@ -81,7 +81,12 @@ def _run(
     from fetcher.cli.runner import run_download, shown_command
     from fetcher.download import Download
 
-    download = Download(settings, environ=os.environ, command=command, list_again=list_again)
+    if settings.cluster is None:
+        download = Download(settings, environ=os.environ, command=command, list_again=list_again)
+    else:
+        from fetcher.cluster.cluster_download import ClusterDownload
+
+        download = ClusterDownload(settings, environ=os.environ, command=command)
     report.begin(download.snapshot)
     if (warning := folder_notice(settings.output, urls)) is not None and not settings.input:
         noticed.append(("warning", warning))

@@ -156,6 +156,10 @@ class Run:
             self._is_paused = is_paused
         self._pool.adjust(self._concurrency, is_paused=self._is_paused)
 
+    def take_part(self, part: float) -> None:
+        """Have this part of the rate and the bandwidth that the settings allow; others have the rest."""
+        self._pool.take_part(part)
+
     def ack(self, outcome: Outcome) -> None:
         """The consumer of a stream has done with a result: its body's bytes are free."""
         if outcome.body is not None:

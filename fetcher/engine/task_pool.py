@@ -67,6 +67,8 @@ class TaskPool:
         body_options.connections = min(body_options.connections, config.concurrency)
         self._config = config
         self._context = context
+        self._rate = policies.rate
+        self._bandwidth = 0.0 if body_options.bandwidth is None else body_options.bandwidth.bytes_per_s
         self._slots = slots = Slots(
             context,
             body_options.budget,
@@ -134,6 +136,14 @@ class TaskPool:
         concurrency = min(concurrency, self._most_exchanges or concurrency)
         self._set_window(concurrency)
         self._slots.adjust(concurrency, is_paused=is_paused)
+
+    def take_part(self, part: float) -> None:
+        """See the port."""
+        if self._rate is not None:
+            self._scheduler.set_rate(self._rate * part)
+        bandwidth = self._state.body_options.bandwidth
+        if bandwidth is not None:
+            bandwidth.bytes_per_s = self._bandwidth * part
 
     def _set_window(self, concurrency: int) -> None:
         self._window = max(LEAST_WINDOW, 2 * concurrency * self.per_host // self._config.per_host)

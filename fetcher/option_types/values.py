@@ -21,6 +21,8 @@ _RATE = re.compile(r"(.+?)\s*/\s*([smhd])")
 _SPAN = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in "dhms"))
 _SHARD = re.compile(r"([0-9]{1,7})/([0-9]{1,7})")
 _MOST_SHARDS = 1_000_000
+_MOST_LOCAL = 1024
+_SCHEDULERS = ("tcp", "tls", "ucx", "ws", "wss")
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 CONTROL = re.compile("[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # a tab may stand in a header
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -182,6 +184,25 @@ SHARD = OptionType(
     metavar="K/N",
     parse=_shard,
     to_plain=lambda value: None if value is None else f"{value[0]}/{value[1]}",
+)
+
+
+def _cluster(value: Any) -> str:
+    if not isinstance(value, str) or not value or CONTROL.search(value):
+        raise ValueError
+    kind, colon, rest = value.partition(":")
+    if kind == "local" and colon:
+        if not (rest.isascii() and rest.isdigit() and 0 < int(rest) <= _MOST_LOCAL):
+            raise ValueError
+    elif "://" in value and kind not in _SCHEDULERS:
+        raise ValueError
+    return value
+
+
+CLUSTER = OptionType(
+    expected="tcp://HOST:PORT or tls://HOST:PORT of a scheduler, the file that it wrote, or local:N",
+    metavar="ADDRESS",
+    parse=_cluster,
 )
 
 

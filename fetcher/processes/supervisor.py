@@ -105,6 +105,7 @@ class WorkerPool:
         self._events = context.events
         self._launch = launch
         self._divides_rate = divides_rate
+        self._part = 1.0  # of both, that this pool has
         self._keep = tuple(keep)
         self._silence_s = silence_s
         self.per_host = max(_LEAST_PER_HOST, 2 * per_host) + _AHEAD_PER_HOST * partition.count
@@ -202,6 +203,11 @@ class WorkerPool:
         for worker in self._workers:
             self._adjust(worker)
 
+    def take_part(self, part: float) -> None:
+        """See the port."""
+        self._part = part
+        self._divide()
+
     def _adjust(self, worker: WorkerHandle) -> None:
         if self._adjusted is not None:
             concurrency, is_paused = self._adjusted
@@ -225,7 +231,7 @@ class WorkerPool:
         if not self._divides_rate:
             return
         busy = [worker for worker in self._workers if worker.assigned]
-        part = 1.0 / max(1, len(busy))
+        part = self._part / max(1, len(busy))
         for worker in sorted(busy, key=lambda worker: part - worker.part):
             if worker.part != part:
                 worker.part = part

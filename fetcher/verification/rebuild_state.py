@@ -87,10 +87,19 @@ class Rebuilt(msgspec.Struct):
 
 
 class StateRebuild:
-    """Makes the state of a run directory anew. The directory is locked."""
+    """Makes the state of a run directory anew. The directory is locked.
 
-    def __init__(self, directory: RunDirectory, progress: Callable[[CheckProgress], None]) -> None:
+    `is_there` tells whether a body of that length is at a path, for bodies that are elsewhere.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        progress: Callable[[CheckProgress], None],
+        is_there: Callable[[str, int | None], bool] | None = None,
+    ) -> None:
         self._directory = directory
+        self._is_there = is_there
         self._tell_progress = progress
         self._intake = JobFactory()
         self._rules = CrawlOptions(scope=Scope(), agent="")
@@ -250,6 +259,9 @@ class StateRebuild:
 
     def _judge_files(self) -> None:
         """Give every name to its URL, and put back what has no whole file."""
+        if self._is_there is not None:
+            self._judge_all(self._is_there)
+            return
         objects = stored_objects(self._directory)
         with contextlib.closing(objects) if objects is not None else contextlib.nullcontext():
             self._judge_all(

@@ -1,11 +1,12 @@
-"""Torture of the program: kills and faults at every call of the system, a large body, a hostile crowd.
+"""Torture of the program: kills and faults at every call of the system, a large body, a crowd, a cluster.
 
-    python -m torture                                   # all three, the sweep whole: many hours
+    python -m torture                                   # all of it, the sweep whole: many hours
     python -m torture sweep --minutes 30                # as much of the sweep, by chance, as fits
     python -m torture sweep --modes get --backends curl --faults KILL,EIO
     python -m torture sweep --trial 'get curl EIO write 17'
     python -m torture large --size 1G --kills 20
     python -m torture crowd --urls 100000 --kills 10 --minutes 60
+    python -m torture cluster --urls 20000
 
 The sweep kills a run of 200 URLs at its n-th call of each kind, or lets that call fail, for every n; then it runs the
 same command again, verifies, and compares with a run that was left alone. Needs strace. What it says of a trial
@@ -25,13 +26,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from torture.clusters import torture_cluster
 from torture.crowd import torture_crowd
 from torture.faults import FAULTS
 from torture.large import torture_large
 from torture.modes import BACKENDS, MODES
 from torture.sweep import Sweep, Trial
 
-WHAT = ("sweep", "large", "crowd")
+WHAT = ("sweep", "large", "crowd", "cluster")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--minutes", type=float, help="sweep: stop after these; crowd: go on for them")
     options.add_argument("--trial", help="do one trial of the sweep, and say what it said")
     options.add_argument("--size", type=_size, default=_size("200M"), help="of the large body (200M)")
-    options.add_argument("--urls", type=int, default=20_000, help="of the crowd (20000)")
+    options.add_argument("--urls", type=int, default=20_000, help="of the crowd, or the cluster (20000)")
     options.add_argument("--kills", type=int, help="of the large body (20) or the crowd (10)")
     given = options.parse_args(arguments)
     if unknown := set(given.what) - set(WHAT):
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif what == "large":
                 for backend in given.backends:
                     is_good &= torture_large(place, backend, given.size, given.kills or 20, given.seed)
+            elif what == "cluster":
+                is_good &= torture_cluster(place, urls=given.urls, seed=given.seed)
             else:
                 ends = time.monotonic() + 60 * (given.minutes or 0)
                 for backend in given.backends:

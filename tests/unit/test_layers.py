@@ -35,6 +35,7 @@ COMPOSE = frozenset(
     {
         *(
             "analysis",
+            "cluster",
             "done_hook",
             "conversion",
             "kept_output",

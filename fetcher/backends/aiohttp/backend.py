@@ -92,6 +92,8 @@ class AiohttpBackend:
                 protocol = connection.protocol
                 assert isinstance(protocol, Protocol)
                 try:
+                    if self._options.may_send is not None:
+                        self._options.may_send()
                     protocol.send(data)
                     body.set_phase("header")
                     wire.phase = "header"

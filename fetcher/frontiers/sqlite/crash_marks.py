@@ -27,7 +27,7 @@ class CrashMarks:
         self._session = session
         self._left = None
         if max_pages is not None:
-            self._left = max_pages - int(db.execute(_COUNTED).fetchone()[0])
+            self._left = max(0, max_pages - int(db.execute(_COUNTED).fetchone()[0]))
 
     @property
     def left(self) -> int | None:

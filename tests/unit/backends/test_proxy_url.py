@@ -75,7 +75,7 @@ def test_settings_become_the_options_of_connections(
 
 
 def test_the_options_of_connections_are_made_of_every_setting_of_theirs() -> None:
-    own = {"keepalive_s"}  # nobody's setting
+    own = {"keepalive_s", "may_send"}  # nobody's setting
     changed = make(
         {
             "connect_timeout": 3, "user_agent": "me", "ipv6": True, "resolve": ["h:1:127.0.0.1"], "ca_file": "/a",

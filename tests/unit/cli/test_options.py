@@ -86,6 +86,7 @@ def test_every_setting_of_the_command_line_is_an_option_that_config_takes() -> N
         "digest": "none",
         "notify": "https://example.org/hook",
         "shard": "0/2",
+        "cluster": "local:2",
     }
     samples |= {
         "headers": "A: b",

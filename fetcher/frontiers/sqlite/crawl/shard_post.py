@@ -138,3 +138,13 @@ class PostRows:
     def _next(self, folder: Path) -> Path:
         self._files += 1
         return folder / f"{self._session:06d}-{self._files:06d}.jsonl"
+
+
+def crawl_progress(state: Path) -> tuple[int, list[tuple[int, str]]]:
+    """Return how many pages the sessions of a crawl have claimed, and the files that they read, by sender.
+
+    Of a state that nobody writes.
+    """
+    with contextlib.closing(sqlite3.connect(state)) as db:
+        claimed = int(db.execute("SELECT count(*) FROM url WHERE claimed > 0").fetchone()[0])
+        return claimed, db.execute("SELECT sender, file FROM incoming ORDER BY 1, 2").fetchall()
