@@ -7,6 +7,7 @@ minutes on two cores, `--quick` about one.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -18,6 +19,8 @@ from pathlib import Path
 from harness import Goal, progress, ram_folder
 from scale import full, quick
 from suite import BENCHMARKS, run_one
+
+import fetcher
 
 
 def main() -> None:
@@ -38,6 +41,8 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit("stopped"))  # so that servers and folders go
     for name in [name for name in os.environ if name.startswith("FETCHER_")]:
         del os.environ[name]  # the user's settings are not ours to measure
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(Path(fetcher.__file__).parent, quiet=1)  # as what is installed is
     machine = _machine()
     print(machine, flush=True)
     goals: list[Goal] = []
