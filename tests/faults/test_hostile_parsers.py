@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.parsers import visit
-from support.processes import is_alive
+from support.processes import is_alive, own_children
 
 from fetcher.errors import WorkerDied
 from fetcher.parsers.reader import PageReader, make_reader
@@ -36,21 +36,12 @@ def reader_of(parser: str, *, offload: str = "processes", workers: int = 2, **mo
     )
 
 
-def children() -> set[int]:
-    me = os.getpid()
-    return {
-        int(pid)
-        for task in Path(f"/proc/{me}/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    }
-
-
 @pytest.fixture(autouse=True)
 async def nothing_is_left() -> AsyncIterator[None]:
     """No process and no descriptor survives a test, not even as a zombie."""
-    before, open_before = children(), len(os.listdir("/proc/self/fd"))
+    before, open_before = own_children(), len(os.listdir("/proc/self/fd"))
     yield
-    assert children() == before
+    assert own_children() == before
     await asyncio.sleep(0)
     assert len(os.listdir("/proc/self/fd")) <= open_before
 
@@ -181,7 +172,7 @@ async def test_a_page_whose_worker_was_stopped_is_read_by_another_and_the_stoppe
     reader = reader_of("stopped_once", workers=1, timeout_s=2.0)
     try:
         (reading,) = await reader.read([visit(str(tmp_path / "mark").encode())])
-        (worker,) = children()
+        (worker,) = own_children()
         assert is_alive(worker)
     finally:
         await reader.aclose()
@@ -196,13 +187,13 @@ async def test_idle_workers_that_were_stopped_are_replaced_however_many_they_are
     reader = reader_of("hostile", workers=4, timeout_s=1.0)
     try:
         await read_all(reader, [b"x"] * 40)
-        stopped = children()
+        stopped = own_children()
         for worker in stopped:
             os.kill(worker, signal.SIGSTOP)
         (reading,) = await reader.read([visit(b"x")])
         assert reading.data == [b'{"text":"x"}']
         assert len(stopped) == 4
-        assert not stopped & children()
+        assert not stopped & own_children()
     finally:
         await reader.aclose()
 
@@ -219,7 +210,7 @@ async def test_cancelling_a_batch_ends_its_worker_and_the_next_batch_gets_anothe
     try:
         task = asyncio.create_task(reader.read([visit(b"%s loop" % os.fsencode(mark))]))
         await appears(mark)
-        (busy,) = children()
+        (busy,) = own_children()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -235,7 +226,7 @@ async def test_cancelling_a_batch_ends_its_worker_and_the_next_batch_gets_anothe
 async def test_closing_while_a_worker_starts_leaves_nothing() -> None:
     reader = reader_of("hostile")
     task = asyncio.create_task(reader.read([visit(b"x")]))
-    while not children():
+    while not own_children():
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
