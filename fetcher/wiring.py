@@ -334,6 +334,7 @@ def make_body_options(
         now=clock.now,
         max_size=settings.max_size,
         block=1024 * 1024,
+        largest_block=4 * 1024 * 1024,
         parts=None if parts is None else str(parts),
         executor=executor,
         bandwidth=Bandwidth(settings.max_bandwidth, clock) if settings.max_bandwidth else None,

@@ -103,6 +103,7 @@ class Body:
     __slots__ = (
         "_algorithms",
         "_asked",
+        "_block",
         "_continues",
         "_decoder",
         "_expected",
@@ -188,6 +189,7 @@ class Body:
         self.sha256 = self.digest = ""
         self.response: Response | None = None
         self._held = HeldBytes(rules.budget)
+        self._block = rules.block
         self._decoder: Decoder | None = None
         self._spool: Spool | None = None
         self._fault: StorageError | None = None
@@ -304,7 +306,7 @@ class Body:
         """See `BodyWriter.room`."""
         if self._spool is None or self._decoder is not None or not self.is_wanted or self._fault is not None:
             return None
-        return self._held.room(self._rules.block)
+        return self._held.room(self._block)
 
     def fill(self, size: int) -> bool:
         """See `BodyWriter.fill`."""
@@ -684,7 +686,7 @@ class Body:
             self._overflow(data)
             return False
         rules = self._rules
-        held = self._held.add(data, size) if self._spool is None else self._held.pour(data, rules.block)
+        held = self._held.add(data, size) if self._spool is None else self._held.pour(data, self._block)
         return held >= rules.press_at and self._maybe_spool()
 
     def _maybe_spool(self) -> bool:
@@ -712,8 +714,8 @@ class Body:
                 if self.on_large is not None and resume.takes_ranges(response):
                     self.on_large(self)
         if spool.is_writing or spool.fault is not None:
-            return is_spent or self._held.size >= rules.block or spool.fault is not None
-        if is_spent or self._held.size >= rules.block:
+            return is_spent or self._held.size >= self._block or spool.fault is not None
+        if is_spent or self._held.size >= self._block:
             spool.write(*self._held.hand_over())
         return is_spent
 
@@ -725,17 +727,30 @@ class Body:
         if spool is None:
             return
         rules = self._rules
+        has_waited = False
         while spool.fault is None:
             is_spent = rules.budget.is_spent
             if spool.is_writing:
-                if not is_spent and self._held.size < rules.block:
+                if not is_spent and self._held.size < self._block:
                     return
                 await spool.wait()
-            elif self._held.size >= (rules.press_at if is_spent else rules.block):
+                has_waited = True
+            elif self._held.size >= (rules.press_at if is_spent else self._block):
                 spool.write(*self._held.hand_over())
+                if has_waited:
+                    self._enlarge_blocks()
             else:
                 return
         raise spool.fault
+
+    def _enlarge_blocks(self) -> None:
+        """Hold more at once: the disk is behind the network, and each block costs a way to a thread and back.
+
+        What comes slowly stays in small blocks, of which a kill loses less.
+        """
+        size = min(2 * self._block, self._rules.largest_block)
+        if size > self._block and self._held.enlarge(size):
+            self._block = size
 
     def _feed_decoder(self, data: bytes) -> bool:
         decoder = self._decoder

@@ -34,6 +34,7 @@ class BodyOptions:
     max_size: int | None = None
     spool_at: int = 262_144
     block: int = 262_144
+    largest_block: int = 0  # to which blocks grow where the disk is behind the network
     parts: str | None = None
     executor: Executor | None = None
     bandwidth: Bandwidth | None = None

@@ -86,6 +86,16 @@ class HeldBytes:
         self.chunks, self.size, self._filled = [], 0, 0
         return chunks, charged
 
+    def enlarge(self, size: int) -> bool:
+        """Have blocks of `size` from now on, if there are blocks; nothing may be held. False if they stay."""
+        charge = 2 * (size + size // _SPARE) - self._block_charge
+        if not self._block_charge or self._budget.used + charge > self._budget.limit // 2:
+            return False
+        self._budget.reserve(charge)
+        self._block_charge += charge
+        self._block = self._other_block = None
+        return True
+
     def joined(self) -> Chunk:
         """Return all as one chunk, and hold it so."""
         if len(self.chunks) != 1:

@@ -21,8 +21,8 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
-from contextlib import suppress
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,6 +43,7 @@ Chunk: TypeAlias = bytes | bytearray | memoryview
 _PASSING = frozenset({errno.EFBIG, errno.ENOMEM})
 HASH_BYTES = 1024 * 1024
 LARGE_CHUNK = 196_608  # below it, a copy is cheaper than a hash and a write of its own
+HASHED_APART = 524_288  # from here on it is worth a hop to hash a block in another thread while it is written
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -107,7 +108,9 @@ class Spool:
             descriptors.take_part()
             self._descriptors = descriptors
         try:
-            self._part = _PartFile(self.path, offset, algorithms, syncs=syncs, is_shared=is_shared)
+            self._part = _PartFile(
+                self.path, offset, algorithms, executor, syncs=syncs, is_shared=is_shared
+            )
         except OSError as error:
             self._give_descriptor()
             if isinstance(error, FileExistsError):
@@ -215,6 +218,7 @@ class _PartFile(io.FileIO):
         path: str,
         offset: int | None,
         algorithms: Algorithms,
+        executor: Executor,
         *,
         syncs: bool,
         is_shared: bool,
@@ -223,6 +227,7 @@ class _PartFile(io.FileIO):
         self.written = offset or 0
         self.digests = NO_DIGESTS
         self._algorithms = algorithms
+        self._executor = executor
         self._hashers = None if offset else algorithms.begin()
         self._path = path
         self._syncs = syncs
@@ -255,12 +260,11 @@ class _PartFile(io.FileIO):
         try:
             size = 0
             for block in _blocks(chunks):
-                if self._hashers is not None:
-                    self._hashers.update(block)
                 rest = memoryview(block)
                 size += len(rest)
-                while rest:
-                    rest = rest[self.write(rest) :]
+                with self._hashed(rest):
+                    while rest:
+                        rest = rest[self.write(rest) :]
             if self._syncs:
                 os.fsync(self.fileno())
             self.written += size
@@ -273,6 +277,29 @@ class _PartFile(io.FileIO):
                 is_abandoned = self._is_abandoned
             if is_abandoned:
                 self._let_go()
+
+    @contextmanager
+    def _hashed(self, block: memoryview) -> Iterator[None]:
+        """Hash a block: meanwhile, if it is large and a thread is free, or else before it is written."""
+        hashers = self._hashers
+        if hashers is None or hashers.is_empty:
+            yield
+            return
+        apart: Future[None] | None = None
+        if len(block) >= HASHED_APART:
+            with suppress(RuntimeError):  # the executor was shut down
+                apart = self._executor.submit(hashers.update, block)
+        if apart is None:
+            hashers.update(block)
+            yield
+            return
+        try:
+            yield
+        finally:  # the block is filled again when this is over
+            if apart.cancel():
+                hashers.update(block)
+            else:
+                apart.result()
 
     def _hash_file(self) -> Digests:
         """Hash a file that did not come in one piece; given up when the part is abandoned."""
