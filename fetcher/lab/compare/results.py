@@ -132,6 +132,18 @@ class Row(Labelled, frozen=True):
         """True when its results are right."""
         return self.is_equal and not self.failure
 
+    @property
+    def about(self) -> str:
+        """Mark before a figure that was not measured in full."""
+        return "≈ " if self.is_extrapolated else ""
+
+    @property
+    def spread_s(self) -> tuple[float, float]:
+        """By how much the best and the worst round differ from the median; 0 where that tells nothing."""
+        if self.rounds <= 1 or self.is_extrapolated:
+            return 0.0, 0.0
+        return self.wall_s - self.fastest_s, max(self.slowest_s - self.wall_s, 0.0)
+
 
 class Machine(msgspec.Struct, frozen=True):
     """Machine that it was measured on."""
