@@ -21,7 +21,7 @@ import msgspec
 
 from fetcher.lab.compare.meter import settled
 from fetcher.lab.compare.results import Measured, Trial
-from fetcher.lab.compare.workloads import WORKLOADS
+from fetcher.lab.compare.workloads import ALL_WORKLOADS
 from fetcher.subprocesses.parent_watch import end_with_parent
 
 _LAST_WORDS = 4096
@@ -118,8 +118,8 @@ def main() -> None:
     end_with_parent(lambda: os.read(0, 1), lambda: os.killpg(0, signal.SIGKILL))
     report = os.dup(1)
     os.dup2(2, 1)  # whatever is printed by mistake is not taken for figures
-    module = WORKLOADS[trial.workload].module if trial.workload in WORKLOADS else "backend_gets"
     try:
+        module = ALL_WORKLOADS[trial.workload].module
         run = importlib.import_module(f"fetcher.lab.compare.workloads.{module}").run
         measured = settled(run(trial))
     except Exception as error:  # noqa: BLE001  (it is a figure of this model that it fails)

@@ -24,10 +24,9 @@ from fetcher.lab.compare.results import COMPARED, URLS, Answer, Comparison, Labe
 from fetcher.lab.compare.runner import rows_of
 from fetcher.lab.compare.units import listed, shown_count
 from fetcher.lab.compare.url_verdicts import Difference, UrlFacts, conclude_urls
+from fetcher.lab.compare.workloads import ALL_WORKLOADS, BACKENDS
 from fetcher.settings import Settings
 
-BACKENDS = ("asyncio", "curl", "threads", "sync")
-MOST_URLS = 200
 _ERROR = "error "  # before a slug, in the details of a row
 _SHORT_S = 1.0
 _MOST_NOTED = 10
@@ -52,7 +51,7 @@ def compare_urls(
     measure: Callable[[Trial], Measured],
     *,
     settings: Mapping[str, Any] | None = None,
-    limit: int = MOST_URLS,
+    limit: int = ALL_WORKLOADS[URLS].size,
     backends: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> UrlsComparison:

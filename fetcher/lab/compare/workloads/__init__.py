@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fetcher.lab.compare.results import Labelled, Measure
+from fetcher.lab.compare.results import URLS, Labelled, Measure
 from fetcher.processors import cores
 
 Options = dict[str, float]
@@ -164,3 +164,15 @@ _TABLE = (
     ),
 )
 WORKLOADS = {workload.name: workload for workload in _TABLE}
+BACKENDS = ("asyncio", "curl", "threads", "sync")
+_LIST = Workload(
+    name=URLS,
+    module="backend_gets",
+    title="{size} of your list, by every backend",
+    what="your own list (-i FILE) by every backend, each URL once",
+    unit="URLs",
+    size=200,
+    baseline="sync",
+    cases=tuple(map(Case, BACKENDS)),
+)
+ALL_WORKLOADS = {**WORKLOADS, URLS: _LIST}
