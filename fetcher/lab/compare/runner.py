@@ -34,7 +34,7 @@ def compare(
     """Run a workload on its models, or on those that are named; with `draws`, timelines as well."""
     size = workload.size if size is None else size
     wait_s = workload.wait_s if wait_s is None else wait_s
-    site = children.site() if workload.needs_site else ""
+    site = children.site if workload.needs_site else ""
     chosen = [case for case in workload.cases if not models or case.model in models]
     measured: list[tuple[Case, list[Measured]]] = [(case, []) for case in chosen if can_run(case.model)]
     missing = dict.fromkeys(case.model for case in chosen if not can_run(case.model))
