@@ -20,9 +20,9 @@ from fetcher.lab.compare.meter import Meter
 from fetcher.lab.compare.results import Measured
 from fetcher.lab.compare.steps import (
     BlockingWays,
-    LoopWays,
     Script,
     any_gets,
+    loop_ways,
     run_blocking,
     run_steps,
     warm_up,
@@ -34,10 +34,6 @@ _WARM = -1  # the lane of what is not measured
 
 Scripts = Sequence[Script]
 Ran = tuple[list[str], Meter]
-
-
-class NotAllowed(Exception):
-    """The system would not give what a model needs."""
 
 
 def drive(
@@ -69,7 +65,7 @@ class _Driver:
         return results, meter
 
     def threads(self) -> Ran:
-        """Run one thread for each; `NotAllowed` when the system gives fewer."""
+        """Run one thread for each; `RuntimeError` when the system gives fewer."""
         number = len(self.scripts)
         ways = _warm(self.scripts, number)
         runs: list[Future[str]] = []
@@ -80,7 +76,7 @@ class _Driver:
                 meter.details["creation_s"] = meter.elapsed_s
                 wait(runs)
         except RuntimeError as cause:
-            raise NotAllowed(f"the system allowed {len(runs):,} of {number:,} threads") from cause
+            raise RuntimeError(f"the system allowed {len(runs):,} of {number:,} threads") from cause
         return [run.result() for run in runs], meter
 
     def processes(self) -> Ran:
@@ -96,7 +92,7 @@ class _Driver:
 
         async def run() -> Ran:
             tasks: list[asyncio.Task[str]] = []
-            async with LoopWays(self.scripts, pool) as ways:
+            async with loop_ways(self.scripts, pool) as ways:
                 await run_steps(warm_up(self.scripts[0]), ways, Track(_WARM))
                 async with Meter() as meter, asyncio.TaskGroup() as group:
                     for script, track in self._lanes():

@@ -70,22 +70,6 @@ class Answer(msgspec.Struct, frozen=True):
 COMPARED = ("state", "status", "error", "bytes", "sha256")
 
 
-class Measured(msgspec.Struct):
-    """Figures of one trial. Times are seconds; `operations` is what the wall time is of."""
-
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_bytes: int = 0
-    operations: int = 0
-    results: list[str] = []  # one for each operation that was done, in order
-    is_extrapolated: bool = False  # fewer were done than `operations` says
-    details: dict[str, float] = {}
-    spans: list[Span] = []
-    samples: list[tuple[float, int, int]] = []  # time, queued, resident bytes
-    answers: list[Answer] = []  # in the order of the list
-    failure: str = ""
-
-
 class Timeline(Labelled, frozen=True, kw_only=True):
     """Activity of every task, one lane each, in an instrumented round of a smaller size.
 
@@ -104,6 +88,22 @@ class Series(Labelled, frozen=True, kw_only=True):
     times_s: list[float]
     queued: list[int]  # items made and not yet taken
     memory_bytes: list[int]  # resident, of the whole process
+
+
+class Measured(msgspec.Struct):
+    """Figures of one trial. Times are seconds; `operations` is what the wall time is of."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    operations: int = 0
+    results: list[str] = []  # one for each operation that was done, in order
+    is_extrapolated: bool = False  # fewer were done than `operations` says
+    details: dict[str, float] = {}
+    spans: list[Span] = []
+    series: list[Series] = []
+    answers: list[Answer] = []  # in the order of the list
+    failure: str = ""
 
 
 class Row(Labelled, frozen=True):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fetcher.lab.compare.tracing import Track
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from urllib3 import PoolManager
 
+T = TypeVar("T")
 Script = Sequence[tuple[Literal["sleep", "get", "prime"], Any]]  # seconds, a URL, a number
 
 # Odd numbers above 10¹², so that each costs half a million divisions, some ten or twenty milliseconds. All
@@ -58,23 +60,10 @@ class BlockingWays:
 
 
 class LoopWays:
-    """Ways to wait on a loop, `async with LoopWays(…)`; prime tests are for the processes of `pool`."""
+    """Ways to wait on a loop, `async with loop_ways(…)`; prime tests are for the processes of `pool`."""
 
-    def __init__(self, scripts: Sequence[Script], pool: Executor | None = None) -> None:
-        self._needs_client, self._pool = any_gets(scripts), pool
-        self._client: ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        if self._needs_client:
-            from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector  # noqa: PLC0415
-
-            connector, jar = TCPConnector(limit=0), DummyCookieJar()
-            self._client = ClientSession(connector=connector, timeout=ClientTimeout(), cookie_jar=jar)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._client is not None:
-            await self._client.close()
+    def __init__(self, client: ClientSession | None, pool: Executor | None) -> None:
+        self._client, self._pool = client, pool
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -92,6 +81,19 @@ class LoopWays:
         factor, there = await loop.run_in_executor(self._pool, _test_there, number)
         track.running += there.running
         return factor
+
+
+@asynccontextmanager
+async def loop_ways(scripts: Sequence[Script], pool: Executor | None) -> AsyncIterator[LoopWays]:
+    """Have the ways that the scripts need; without gets there is no client."""
+    if not any_gets(scripts):
+        yield LoopWays(None, pool)
+        return
+    from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector  # noqa: PLC0415
+
+    connector, jar = TCPConnector(limit=0), DummyCookieJar()
+    async with ClientSession(connector=connector, timeout=ClientTimeout(), cookie_jar=jar) as client:
+        yield LoopWays(client, pool)
 
 
 async def run_steps(script: Script, ways: BlockingWays | LoopWays, track: Track) -> str:
@@ -112,10 +114,16 @@ async def run_steps(script: Script, ways: BlockingWays | LoopWays, track: Track)
 
 def run_blocking(script: Script, ways: BlockingWays, track: Track) -> str:
     """Perform a script in this thread."""
+    return run_unyielding(run_steps(script, ways, track))
+
+
+def run_unyielding(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits by blocking its thread, and so never yields to a loop."""
     try:
-        run_steps(script, ways, track).send(None)
+        work.send(None)
     except StopIteration as end:
-        return str(end.value)
+        found: T = end.value
+        return found
     raise AssertionError("a blocking way waited on a loop")
 
 
