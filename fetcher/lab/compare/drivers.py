@@ -10,12 +10,13 @@ import asyncio
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import fetcher
 from fetcher.lab.compare.meter import Meter
 from fetcher.lab.compare.results import Measured
 from fetcher.lab.compare.steps import (
@@ -87,17 +88,21 @@ class _Driver:
         self.tracks = [track for _, track in ended]
         return [result for result, _ in ended], meter
 
-    def on_loop(self, pool: Executor | None = None) -> Ran:
+    def on_loop(
+        self,
+        having: AbstractAsyncContextManager[Any] | None = None,
+        perform: Callable[[Script, Any, Track], Coroutine[Any, Any, str]] = run_steps,
+    ) -> Ran:
         """Run one task for each, on one loop."""
 
         async def run() -> Ran:
             tasks: list[asyncio.Task[str]] = []
-            async with loop_ways(self.scripts, pool) as ways:
-                await run_steps(warm_up(self.scripts[0]), ways, Track(_WARM))
+            async with having or loop_ways(self.scripts) as ways:
+                await perform(warm_up(self.scripts[0]), ways, Track(_WARM))
                 async with Meter() as meter, asyncio.TaskGroup() as group:
                     for script, track in self._lanes():
                         LANE.set(track)
-                        tasks.append(group.create_task(run_steps(script, ways, track)))
+                        tasks.append(group.create_task(perform(script, ways, track)))
                     LANE.set(None)
                     meter.details["creation_s"] = meter.elapsed_s
             return [task.result() for task in tasks], meter
@@ -105,10 +110,20 @@ class _Driver:
         with asyncio.Runner(loop_factory=TracedLoop if self.is_traced else None) as runner:
             return runner.run(run())
 
+    def blocking(self) -> Ran:
+        """Run one task for each, on one loop, which each blocks."""
+        return self.on_loop(nullcontext(BlockingWays(self.scripts, 1)))
+
+    def wrapped(self) -> Ran:
+        """Run one task for each, on one loop; what blocks is in threads."""
+        with ThreadPoolExecutor(self.workers) as threads:
+            ways = nullcontext(BlockingWays(self.scripts, self.workers))
+            return self.on_loop(ways, fetcher.async_wrap(threads)(run_blocking))
+
     def offload(self) -> Ran:
         """Run one task for each, on one loop; prime tests go to a pool of processes."""
         with timed_pool(self.workers, self.scripts) as (pool, started):
-            results, meter = self.on_loop(pool)
+            results, meter = self.on_loop(loop_ways(self.scripts, pool))
         meter.details |= started
         return results, meter
 
@@ -132,11 +147,15 @@ class _Driver:
 
 _DRIVERS: dict[str, Callable[[_Driver], Ran]] = {
     "sequence": _Driver.sequence,
+    "sync": _Driver.sequence,
     "threads": _Driver.threads,
     "processes": _Driver.processes,
     "asyncio": _Driver.on_loop,
     "asyncio-processes": _Driver.loops,
     "asyncio-offload": _Driver.offload,
+    "blocking": _Driver.blocking,
+    "wrapped": _Driver.wrapped,
+    "rewritten": _Driver.on_loop,
 }
 
 

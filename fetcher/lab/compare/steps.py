@@ -1,12 +1,14 @@
-"""Scripts of tasks: sleep, get, test a number; one coroutine performs them, in plain code or on a loop.
+"""Scripts of tasks: sleep, get, read, test a number; one coroutine performs them, plainly or on a loop.
 
 So models differ only in how they wait: with `BlockingWays` the coroutine never yields, and `run_blocking`
-drives it to its end at once. Every step leaves in its lane what a timeline needs; see `tracing`.
+drives it to its end at once. To read is to get by hand, on a connection of its own and with no library, of
+which the two would be different ones. Every step leaves in its lane what a timeline needs; see `tracing`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Executor
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from urllib3 import PoolManager
 
 T = TypeVar("T")
-Script = Sequence[tuple[Literal["sleep", "get", "prime"], Any]]  # seconds, a URL, a number
+Script = Sequence[tuple[Literal["sleep", "get", "read", "prime"], Any]]  # seconds, a URL, a URL, a number
 
 # Odd numbers above 10¹², so that each costs half a million divisions, some ten or twenty milliseconds. All
 # are primes but every fourth, whose smallest factor is large: what does not really test gives itself away.
@@ -55,6 +57,13 @@ class BlockingWays:
             track.was_served(reply.headers)
         return seen(reply.status, reply.data)
 
+    async def read(self, url: str) -> str:
+        address, request = _by_hand(url)
+        with socket.create_connection(address) as connection:
+            connection.sendall(request)
+            with connection.makefile("rb") as reply:
+                return _seen_by_hand(reply.read())
+
     async def test(self, number: int, track: Track) -> int:
         return track.smallest_factor(number)
 
@@ -74,6 +83,15 @@ class LoopWays:
             track.was_served(reply.headers)
             return seen(reply.status, await reply.read())
 
+    async def read(self, url: str) -> str:
+        address, request = _by_hand(url)
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(request)
+            return _seen_by_hand(await reader.read(-1))
+        finally:
+            writer.close()
+
     async def test(self, number: int, track: Track) -> int:
         if self._pool is None:
             return track.smallest_factor(number)
@@ -84,7 +102,7 @@ class LoopWays:
 
 
 @asynccontextmanager
-async def loop_ways(scripts: Sequence[Script], pool: Executor | None) -> AsyncIterator[LoopWays]:
+async def loop_ways(scripts: Sequence[Script], pool: Executor | None = None) -> AsyncIterator[LoopWays]:
     """Have the ways that the scripts need; without gets there is no client."""
     if not any_gets(scripts):
         yield LoopWays(None, pool)
@@ -106,6 +124,8 @@ async def run_steps(script: Script, ways: BlockingWays | LoopWays, track: Track)
             found.append("slept")
         elif action == "get":
             found.append(await ways.get(argument, track))
+        elif action == "read":
+            found.append(await ways.read(argument))
         else:
             found.append(str(await ways.test(argument, track)))
     track.ends()
@@ -138,9 +158,21 @@ def seen(status: int, body: bytes) -> str:
     return f"{status}:{sha256(body).hexdigest()[:12]}"
 
 
+def _by_hand(url: str) -> tuple[tuple[str, int], bytes]:
+    """Return where a request of plain HTTP goes, and its bytes."""
+    _, _, host, path = url.split("/", 3)
+    name, _, port = host.partition(":")
+    return (name, int(port)), f"GET /{path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+
+
 def any_gets(scripts: Sequence[Script]) -> bool:
     """Return True when any script needs a client."""
     return any(action == "get" for script in scripts for action, _ in script)
+
+
+def _seen_by_hand(reply: bytes) -> str:
+    head, _, body = reply.partition(b"\r\n\r\n")
+    return seen(int(head.split()[1]), body)
 
 
 def _test_there(number: int) -> tuple[int, Track]:

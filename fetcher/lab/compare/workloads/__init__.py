@@ -131,14 +131,14 @@ _TABLE = (
     ),
     Workload(
         name="legacy",
-        module="blocking_class",
+        module="scripted",
         title="{size} calls of a class that blocks for {wait}",
         what="a class with blocking methods in async code: as it is, wrapped in an executor, rewritten",
         unit="calls",
         size=60,
         wait_s=0.02,
         needs_site=True,
-        cases=(Case("sequence"), Case("blocking"), Case("wrapped", "", {"at_once": 32}), Case("rewritten")),
+        cases=(Case("sequence"), Case("blocking"), Case("wrapped", "", {"workers": 32}), Case("rewritten")),
     ),
     Workload(
         name="backpressure",
