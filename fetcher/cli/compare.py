@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from fetcher.cli.ended_by_signals import ended_by_signals
-
-if TYPE_CHECKING:
-    from fetcher.lab.compare.results import Comparison, Measured, Trial
-
-_URLS_WHAT = "your own list (-i FILE) by every backend, each URL once"
+from fetcher.errors import ConfigError
+from fetcher.lab.compare.results import URLS, Comparison
+from fetcher.lab.compare.workloads import ALL_WORKLOADS, WORKLOADS
 
 
 class CompareCommand(click.Command):
     """Command whose help lists the workloads, as their table has them."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from fetcher.lab.compare.results import URLS
-        from fetcher.lab.compare.workloads import WORKLOADS
-
         with formatter.section("Workloads"):
-            formatter.write_dl([*((one.name, one.what) for one in WORKLOADS.values()), (URLS, _URLS_WHAT)])
+            formatter.write_dl([(one.name, one.what) for one in ALL_WORKLOADS.values()])
         with formatter.section("Models"):
-            formatter.write_dl([(one.name, ", ".join(one.models)) for one in WORKLOADS.values()])
+            formatter.write_dl([(one.name, ", ".join(one.models)) for one in ALL_WORKLOADS.values()])
         super().format_options(ctx, formatter)
 
 
@@ -81,174 +77,95 @@ def command(
     """
     import msgspec
 
-    chosen = _checked(workloads, size, wait_s, models, inputs)
-    if plot is not None:
-        from fetcher.lab.compare.pictures import checked_suffix
-
-        checked_suffix(plot)
-        if not ignore_load:
-            _refuse_foreign_load(plot)
-    progress = Progress(sys.stderr)
-    done: list[Comparison] = []
-    with ended_by_signals():
-        for comparison in _comparisons(
-            chosen,
-            progress,
-            size=size,
-            wait_s=wait_s,
-            rounds=rounds,
-            limit_s=limit_s,
-            inputs=inputs,
-            draws=as_json or plot is not None,
-        ):
-            progress.clear()
-            done.append(comparison)
-            if as_json:
-                click.echo(msgspec.json.encode(comparison))
-            else:
-                from fetcher.cli.compare_table import rendered
-
-                click.echo(rendered(comparison))
-    if plot is not None:
-        from fetcher.lab.compare.pictures import draw
-
-        if not ignore_load:
-            _refuse_foreign_load(plot, max(one.foreign_load for one in done))
-        draw(done, plot)
-    return 0 if all(row.is_equal and not row.failure for one in done for row in one.rows) else 1
-
-
-def _refuse_foreign_load(plot: Path, load: float | None = None) -> None:
-    """Raise `ConfigError` when others kept the machine busy, or do now: a picture would show them."""
-    from fetcher.errors import ConfigError
-    from fetcher.lab.compare.machine_load import foreign_load, is_busy, shown_load
-
-    load = foreign_load() if load is None else load
-    if is_busy(load):
-        hint = "wait until the machine is idle, or draw it all the same with --ignore-load"
-        raise ConfigError(f"cannot draw {plot}: {shown_load(load)}", hint=hint)
-
-
-def _checked(
-    workloads: Sequence[str],
-    size: int | None,
-    wait_s: float | None,
-    models: str | None,
-    inputs: Sequence[str],
-) -> dict[str, list[str]]:
-    """Return the chosen workloads, each with its models; no models is all."""
-    from fetcher.lab.compare.results import URLS
-    from fetcher.lab.compare.workloads import WORKLOADS
+    from fetcher.cli.compare_table import rendered
+    from fetcher.lab.compare.child_runner import ChildRunner
+    from fetcher.lab.compare.compare_urls import compare_urls
+    from fetcher.lab.compare.machine_load import foreign_load
+    from fetcher.lab.compare.pictures import checked_suffix, draw
+    from fetcher.lab.compare.runner import compare
 
     names = list(dict.fromkeys(workloads)) or list(WORKLOADS)
-    for name in names:
-        if name not in WORKLOADS and name != URLS:
-            known = ", ".join([*WORKLOADS, URLS])
-            raise click.UsageError(f"there is no workload {name!r}: choose from {known}")
+    if unknown := [name for name in names if name not in ALL_WORKLOADS]:
+        raise click.UsageError(f"there is no workload {unknown[0]!r}: choose from {', '.join(ALL_WORKLOADS)}")
     if (size is not None or wait_s is not None) and len(names) > 1:
         raise click.UsageError("--size and --wait are of one workload: name it")
     if URLS in names and not inputs:
         raise click.UsageError("urls: which? give the list by -i FILE")
     if inputs and URLS not in names:
         raise click.UsageError("-i is for the workload urls")
-    wanted = [model.strip() for model in models.split(",")] if models is not None else []
-    return _models_of(names, wanted)
+    chosen = _models_of(names, [model.strip() for model in models.split(",")] if models is not None else [])
+    if plot is not None:
+        checked_suffix(plot)
+        if not ignore_load:
+            _refuse_foreign_load(plot, foreign_load())
+    done: list[Comparison] = []
+    with ended_by_signals(), ChildRunner(limit_s) as children:
+        for name, its_models in chosen.items():
+            _say(name, is_new=True)
+            if name == URLS:
+                most = size or ALL_WORKLOADS[URLS].size
+                urls = asyncio.run(_listed(inputs, 10 * most))
+                found: Comparison = compare_urls(
+                    urls, children.measure, limit=most, backends=its_models, say=_say
+                )
+            else:
+                found = compare(
+                    WORKLOADS[name],
+                    children,
+                    rounds=rounds,
+                    size=size,
+                    wait_s=wait_s,
+                    models=its_models,
+                    draws=as_json or plot is not None,
+                    on_progress=_say,
+                )
+            _say("")
+            click.echo(msgspec.json.encode(found) if as_json else rendered(found))
+            done.append(found)
+    if plot is not None:
+        if not ignore_load:
+            _refuse_foreign_load(plot, max(one.foreign_load for one in done))
+        draw(done, plot)
+    return 0 if all(row.counts for one in done for row in one.rows) else 1
+
+
+def _refuse_foreign_load(plot: Path, load: float) -> None:
+    """Raise `ConfigError` when others kept the machine busy, or do now: a picture would show them."""
+    from fetcher.lab.compare.machine_load import is_busy, shown_load
+
+    if is_busy(load):
+        hint = "wait until the machine is idle, or draw it all the same with --ignore-load"
+        raise ConfigError(f"cannot draw {plot}: {shown_load(load)}", hint=hint)
 
 
 def _models_of(names: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
-    from fetcher.lab.compare.compare_urls import BACKENDS
-    from fetcher.lab.compare.results import URLS
-    from fetcher.lab.compare.workloads import WORKLOADS
-
-    able = {name: list(BACKENDS) if name == URLS else WORKLOADS[name].models for name in names}
-    for model in wanted:
-        if not any(model in of for of in able.values()):
-            known = ", ".join(dict.fromkeys(one for of in able.values() for one in of))
-            raise click.UsageError(f"there is no model {model!r} here: choose from {known}")
-    chosen = {name: [model for model in of if model in wanted] for name, of in able.items()}
-    return {name: found for name, found in chosen.items() if found or not wanted}
+    """Return the workloads that have any of the wanted models, each with those; nothing wanted is all."""
+    able = {name: ALL_WORKLOADS[name].models for name in names}
+    known = list(dict.fromkeys(model for of in able.values() for model in of))
+    if unknown := [model for model in wanted if model not in known]:
+        raise click.UsageError(f"there is no model {unknown[0]!r} here: choose from {', '.join(known)}")
+    chosen = {name: [model for model in of if model in (wanted or of)] for name, of in able.items()}
+    return {name: of for name, of in chosen.items() if of}
 
 
-def _comparisons(
-    chosen: dict[str, list[str]],
-    progress: Progress,
-    *,
-    size: int | None,
-    wait_s: float | None,
-    rounds: int,
-    limit_s: float,
-    inputs: Sequence[str],
-    draws: bool,
-) -> Iterator[Comparison]:
-    """Yield each comparison when it is ready. Leaving early ends what runs."""
-    from fetcher.lab.compare.child_runner import ChildRunner
-    from fetcher.lab.compare.results import URLS
-    from fetcher.lab.compare.runner import compare
-    from fetcher.lab.compare.workloads import WORKLOADS
-
-    with ChildRunner(limit_s) as children:
-        for name, models in chosen.items():
-            progress.begins(name)
-            if name == URLS:
-                yield _compare_urls(inputs, models, size, children.measure, progress.says)
-                continue
-            yield compare(
-                WORKLOADS[name],
-                children,
-                rounds=rounds,
-                size=size,
-                wait_s=wait_s,
-                models=models,
-                draws=draws,
-                on_progress=progress.says,
-            )
-
-
-def _compare_urls(
-    inputs: Sequence[str],
-    models: Sequence[str],
-    size: int | None,
-    measure: Callable[[Trial], Measured],
-    say: Callable[[str], None],
-) -> Comparison:
-    import asyncio
-
-    from fetcher.lab.compare.compare_urls import MOST_URLS, compare_urls
+async def _listed(paths: Sequence[str], most: int) -> list[str]:
+    """Read the URLs of the lists, and not many more than so many."""
     from fetcher.sources.file_source import FileSource
 
-    async def read() -> list[str]:
-        found: list[str] = []
-        for path in inputs:
-            source = FileSource(path, "auto")
+    found: list[str] = []
+    for path in paths:
+        async with contextlib.aclosing(FileSource(path, "auto")) as source:
             source.check()
-            try:
-                async for batch in source:
-                    found += [entry.url for entry in batch if entry.bad is None]
-                    if len(found) > 10 * limit:
-                        break
-            finally:
-                await source.aclose()
-        return found
-
-    limit = MOST_URLS if size is None else size
-    return compare_urls(asyncio.run(read()), measure, limit=limit, backends=models, say=say)
+            async for batch in source:
+                found += [entry.url for entry in batch if entry.bad is None]
+                if len(found) > most:
+                    return found
+    return found
 
 
-class Progress:
-    """Progress on standard error: a line that is written over, or one for each workload."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._is_terminal = stream.isatty()
-
-    def begins(self, workload: str) -> None:
-        if not self._is_terminal:
-            print(f"{workload} …", file=self._stream, flush=True)
-
-    def says(self, what: str) -> None:
-        if self._is_terminal:
-            print(f"\r\033[K{what}", end="", file=self._stream, flush=True)
-
-    def clear(self) -> None:
-        if self._is_terminal:
-            print("\r\033[K", end="", file=self._stream, flush=True)
+def _say(what: str, *, is_new: bool = False) -> None:
+    """Show on standard error what runs: a line that is written over, or one for each workload."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+    elif is_new:
+        print(f"{what} …", file=sys.stderr, flush=True)

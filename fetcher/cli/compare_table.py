@@ -9,7 +9,8 @@ import io
 import shutil
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from operator import attrgetter
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -27,12 +28,7 @@ _WIDEST = 120
 _ROOMY = 110  # columns for what is good to know but not needed
 _LINE = 2000
 
-
-class TableColumn(NamedTuple):
-    """A column: its heading and what stands there for a row."""
-
-    heading: str
-    cell: Callable[[Row], str]
+Cell = Callable[[Row], str]  # what stands in a column for a row
 
 
 def rendered(comparison: Comparison) -> str:
@@ -56,55 +52,58 @@ def rendered(comparison: Comparison) -> str:
 
 def _table(comparison: Comparison, width: int) -> Table:
     columns = _columns(comparison, is_roomy=width >= _ROOMY)
-    groups = groups_of(comparison.rows)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("model", no_wrap=True)
-    for column in columns:
-        table.add_column(column.heading, justify="right", no_wrap=True)
-    for title, ones in groups:
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for title, ones in groups_of(comparison.rows):
         if title:
             table.add_row(Text(_clean(title), style="italic"))
-        best = min(
-            (row for row in ones if row.counts), key=lambda row: _measure(comparison, row), default=None
-        )
+        counted = [row for row in ones if row.counts]
+        best = min(counted, key=attrgetter(comparison.measure), default=None)
         for row in ones:
             name = f"  {row.model}" if title else row.name
             style = "bold green" if row is best else "" if row.counts else "red"
-            cells = [Text(column.cell(row) if not row.failure else "", style=style) for column in columns]
-            if row.failure:
-                cells[0] = Text("failed", style=style)
-            table.add_row(Text(_clean(name), style=style), *cells)
+            cells = ["failed"] if row.failure else [cell(row) for cell in columns.values()]
+            table.add_row(_clean(name), *cells, style=style)
     return table
 
 
-def _columns(comparison: Comparison, *, is_roomy: bool) -> list[TableColumn]:
-    """Return the columns that tell the models of this workload apart."""
-    rows = comparison.rows
-    same = TableColumn("results", lambda row: "equal" if row.is_equal else "DIFFER")
-    per_s = TableColumn(f"{comparison.unit}/s", lambda row: shown_number(row.rate))
-    if comparison.measure == "cost_s":
-        least = min((row.cost_s for row in rows if row.cost_s), default=1.0)
-        times = TableColumn("× the least", lambda row: shown_ratio(row.cost_s / least))
-        return [TableColumn("one costs", lambda row: shown_s(row.cost_s)), times, per_s, same]
-    columns = [TableColumn("time", lambda row: _about(row) + shown_s(row.wall_s))]
-    if is_roomy and comparison.rounds > 1:
-        columns.append(
-            TableColumn("±", lambda row: f"{(row.slowest_s - row.fastest_s) / 2 / row.wall_s:.0%}")
-        )
-    columns.append(TableColumn("CPU", lambda row: _about(row) + shown_s(row.cpu_s)))
-    columns.append(TableColumn("memory", lambda row: shown_size(row.peak_bytes)))
-    if any("longest_queue" in row.details for row in rows):
-        columns.append(TableColumn("queue", lambda row: f"{row.details.get('longest_queue', 0):,.0f}"))
-        columns.append(_detail("waited", "longest_wait_s"))
-    elif is_roomy:
-        if any(_starting(comparison, row) for row in rows):
-            columns.append(TableColumn("starting", lambda row: _shown_starting(comparison, row)))
-        if any("stall_s" in row.details for row in rows):
-            columns.append(_detail("loop held", "stall_s"))
-    columns.append(per_s)
-    if any(row.speedup is not None for row in rows):
-        columns.append(TableColumn("speed-up", lambda row: shown_ratio(row.speedup) if row.speedup else ""))
-    return [*columns, same]
+def _columns(comparison: Comparison, *, is_roomy: bool) -> dict[str, Cell]:
+    """Return the columns that tell the models of this workload apart, by their headings."""
+    rows, is_of_costs = comparison.rows, comparison.measure == "cost_s"
+    least_s = min((row.cost_s for row in rows if row.cost_s), default=1.0)
+    known = {name for row in rows for name in row.details}
+    has_queue = "longest_queue" in known
+    has_starts = any(_starting(comparison, row) for row in rows)
+
+    def detail(name: str) -> Cell:
+        return lambda row: shown_s(row.details[name]) if name in row.details else ""
+
+    columns: list[tuple[object, str, Cell]] = [  # where it is shown, its heading, what it shows
+        (is_of_costs, "one costs", lambda row: shown_s(row.cost_s)),
+        (is_of_costs, "× the least", lambda row: shown_ratio(row.cost_s / least_s)),
+        (not is_of_costs, "time", lambda row: row.about + shown_s(row.wall_s)),
+        (not is_of_costs and is_roomy and comparison.rounds > 1, "±", _shown_spread),
+        (not is_of_costs, "CPU", lambda row: row.about + shown_s(row.cpu_s)),
+        (not is_of_costs, "memory", lambda row: shown_size(row.peak_bytes)),
+        (has_queue, "queue", lambda row: f"{row.details.get('longest_queue', 0):,.0f}"),
+        (has_queue, "waited", detail("longest_wait_s")),
+        (has_starts and is_roomy and not has_queue, "starting", partial(_shown_starting, comparison)),
+        ("stall_s" in known and is_roomy and not has_queue, "loop held", detail("stall_s")),
+        (True, f"{comparison.unit}/s", lambda row: shown_number(row.rate)),
+        (
+            any(row.speedup is not None for row in rows),
+            "speed-up",
+            lambda row: shown_ratio(row.speedup) if row.speedup else "",
+        ),
+        (True, "results", lambda row: "equal" if row.is_equal else "DIFFER"),
+    ]
+    return {heading: cell for is_there, heading, cell in columns if is_there}
+
+
+def _shown_spread(row: Row) -> str:
+    return f"{(row.slowest_s - row.fastest_s) / 2 / row.wall_s:.0%}"
 
 
 def _starting(comparison: Comparison, row: Row) -> float:
@@ -116,18 +115,6 @@ def _starting(comparison: Comparison, row: Row) -> float:
 def _shown_starting(comparison: Comparison, row: Row) -> str:
     seconds = _starting(comparison, row)
     return shown_s(seconds) if seconds else ""
-
-
-def _detail(heading: str, name: str) -> TableColumn:
-    return TableColumn(heading, lambda row: shown_s(row.details[name]) if name in row.details else "")
-
-
-def _measure(comparison: Comparison, row: Row) -> float:
-    return row.cost_s if comparison.measure == "cost_s" else row.wall_s
-
-
-def _about(row: Row) -> str:
-    return "≈ " if row.is_extrapolated else ""
 
 
 def _clean(text: str) -> str:

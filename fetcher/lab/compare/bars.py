@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -36,10 +36,10 @@ class Column(msgspec.Struct, frozen=True):
     title: str
     value: Callable[[Row], float]
     shown: Callable[[float], str]
-    has_span: bool = False  # of the rounds
+    spread: Callable[[Row], tuple[float, float]] = lambda _: (0.0, 0.0)  # of the rounds, to both sides
 
 
-WALL: Final = Column("Time", lambda row: row.wall_s, shown_s, has_span=True)
+WALL: Final = Column("Time", lambda row: row.wall_s, shown_s, lambda row: row.spread_s)
 COST: Final = Column("Time for one", lambda row: row.cost_s, shown_s)
 MEMORY: Final = Column(  # in MB, so that a logarithmic axis has round ones
     "Peak memory", lambda row: row.peak_bytes / 1024**2, lambda mega: shown_size(mega * 1024**2)
@@ -100,16 +100,14 @@ def _groups(comparison: Comparison) -> list[Group]:
 
 
 def _draw_column(axes: Axes, column: Column, rows: list[Row], group: str, *, tells_failures: bool) -> None:
-    has_line = [column.has_span and row.rounds > 1 and not row.is_extrapolated for row in rows]
-    values = [0.0 if row.failure else column.value(row) for row in rows]
-    ends = [
-        row.slowest_s if lined else value for row, value, lined in zip(rows, values, has_line, strict=True)
-    ]
-    least, most = min(filter(None, values), default=1.0), max(filter(None, ends), default=1.0)
+    values = [column.value(row) for row in rows]
+    spreads = [column.spread(row) for row in rows]
+    least = min(filter(None, values), default=1.0)
+    most = max((value + above for value, (_, above) in zip(values, spreads, strict=True)), default=0.0) or 1.0
     is_log = max(values, default=0.0) > _WIDE * least
+    origin = least / 2 if is_log else 0.0
     scale = "logarithmic" if is_log else "less is better"
     axes.set_title(f"{column.title}{f', {group}' if group else ''} ({scale})")
-    origin = least / 2 if is_log else 0.0
     if is_log:
         axes.set_xscale("log")
         axes.set_xlim(origin, origin * (most / origin) ** (1 / _FILLED))
@@ -121,34 +119,27 @@ def _draw_column(axes: Axes, column: Column, rows: list[Row], group: str, *, tel
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
     best = best_of(column, rows)
-    for place, (row, value, end) in enumerate(zip(rows, values, ends, strict=True)):
-        color = BEST if row in best else PLAIN
-        fill: dict[str, Any] = (
-            {"facecolor": "white", "edgecolor": color, "hatch": "/////"}
-            if row.is_extrapolated
-            else {"color": color}
-        )
-        axes.barh(place, max(value - origin, 0), left=origin, height=0.68, linewidth=0.7, **fill)
-        if has_line[place]:
-            axes.hlines(place, row.fastest_s, row.slowest_s, color=INK, linewidth=0.8)
-        if row.failure and not tells_failures:
-            continue
-        axes.annotate(
-            _label(column, row),
-            (max(end, value, origin), place),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK if row.counts else ALARM,
-            fontweight="bold" if row in best else "normal",
-            **LABEL,
-        )
+    colors = [BEST if row in best else PLAIN for row in rows]
+    bars = axes.barh(
+        range(len(rows)),
+        [max(value - origin, 0) for value in values],
+        left=origin,
+        height=0.68,
+        linewidth=0.7,
+        color=["white" if row.is_extrapolated else color for row, color in zip(rows, colors, strict=True)],
+        edgecolor=colors,
+        hatch=["/////" if row.is_extrapolated else "" for row in rows],
+        xerr=list(zip(*spreads, strict=True)),
+        ecolor=INK,
+        error_kw={"elinewidth": 0.8},
+    )
+    labels = [_label(column, row) if tells_failures or not row.failure else "" for row in rows]
+    for row, label in zip(rows, axes.bar_label(bars, labels, padding=4, **LABEL), strict=True):
+        label.set(color=INK if row.counts else ALARM, fontweight="bold" if row in best else "normal")
 
 
 def _label(column: Column, row: Row) -> str:
     if row.failure:
         return f"failed: {textwrap.shorten(row.failure, _LONGEST_FAILURE, placeholder='…')}"
-    label = column.shown(column.value(row))
-    if row.is_extrapolated:
-        label = f"≈ {label}" + (f" ({row.details['measured']:.0f})" if "measured" in row.details else "")
-    return label if row.is_equal else f"{label}, other results"
+    few = f" ({row.details['measured']:.0f})" if row.is_extrapolated and "measured" in row.details else ""
+    return f"{row.about}{column.shown(column.value(row))}{few}{'' if row.is_equal else ', other results'}"

@@ -13,52 +13,43 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Self
+from functools import cached_property
 
 import msgspec
 
 from fetcher.lab.compare.meter import settled
 from fetcher.lab.compare.results import Measured, Trial
-from fetcher.lab.compare.workloads import WORKLOADS
+from fetcher.lab.compare.workloads import ALL_WORKLOADS
 from fetcher.subprocesses.parent_watch import end_with_parent
 
-_LAST_WORDS = 4096
 _LONGEST_FOLDER = 50
 
 
-class ChildRunner:
+class ChildRunner(ExitStack):
     """Runner of trials in child processes, one at a time, `with ChildRunner(limit_s) as runner:`."""
 
     def __init__(self, limit_s: float) -> None:
+        super().__init__()
         self._limit_s = limit_s
-        self._kept = ExitStack()
-        self._site = ""
 
-    def __enter__(self) -> Self:
-        # What a killed child leaves behind (the sockets of its pool) goes with this folder. Their names
-        # must be short, so a long TMPDIR is no place for them.
-        place = tempfile.gettempdir()
-        folder = tempfile.TemporaryDirectory(
-            prefix="fetcher-",
-            dir=place if len(place) <= _LONGEST_FOLDER else "/tmp",  # noqa: S108
-        )
-        self._folder = self._kept.enter_context(folder)
-        return self
+    @cached_property
+    def _folder(self) -> str:
+        """Folder for what a killed child leaves behind, such as the sockets of its pool.
 
-    def __exit__(self, *_: object) -> None:
-        self._kept.close()
+        Their names must be short, so a long TMPDIR is no place for them.
+        """
+        place = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108
+        return self.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-", dir=place))
 
+    @cached_property
     def site(self) -> str:
-        """Return `http://127.0.0.1:port` of the loopback server, which the first call starts."""
-        if not self._site:
-            server = self._kept.enter_context(
-                self._child("latency_server", subprocess.PIPE, subprocess.DEVNULL)
-            )
-            assert server.stdout is not None
-            self._site = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        return self._site
+        """`http://127.0.0.1:port` of the loopback server, which is started when it is first asked for."""
+        server = self.enter_context(self._child("latency_server", subprocess.PIPE, subprocess.DEVNULL))
+        assert server.stdout is not None
+        return f"http://127.0.0.1:{int(server.stdout.readline())}"
 
     def measure(self, trial: Trial) -> Measured:
         """Run a trial in a child to its end. One that dies or takes too long has a `failure`.
@@ -78,7 +69,10 @@ class ChildRunner:
             report.seek(0)
             if figures := report.read():
                 return msgspec.json.decode(figures, type=Measured)
-            return Measured(failure=_last_line(said) or f"died with exit code {child.returncode}")
+            said.seek(0)
+            words = deque([f"died with exit code {child.returncode}".encode()], maxlen=1)
+            words.extend(filter(bytes.strip, said))  # of a trace the last line tells the most
+            return Measured(failure=words[0].decode(errors="replace").strip())
 
     @contextmanager
     def _child(self, module: str, stdout: int, stderr: int) -> Iterator[subprocess.Popen[bytes]]:
@@ -105,21 +99,14 @@ class ChildRunner:
                 child.communicate()
 
 
-def _last_line(said: IO[bytes]) -> str:
-    said.seek(0, os.SEEK_END)
-    said.seek(max(0, said.tell() - _LAST_WORDS))
-    lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
-
-
 def main() -> None:
     """Be a child: measure and report; a failure is reported too."""
     trial = msgspec.json.decode(sys.stdin.buffer.readline(), type=Trial)
     end_with_parent(lambda: os.read(0, 1), lambda: os.killpg(0, signal.SIGKILL))
     report = os.dup(1)
     os.dup2(2, 1)  # whatever is printed by mistake is not taken for figures
-    module = WORKLOADS[trial.workload].module if trial.workload in WORKLOADS else "backend_gets"
     try:
+        module = ALL_WORKLOADS[trial.workload].module
         run = importlib.import_module(f"fetcher.lab.compare.workloads.{module}").run
         measured = settled(run(trial))
     except Exception as error:  # noqa: BLE001  (it is a figure of this model that it fails)

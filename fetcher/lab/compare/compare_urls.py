@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,10 +23,9 @@ from fetcher.lab.compare.results import COMPARED, URLS, Answer, Comparison, Labe
 from fetcher.lab.compare.runner import rows_of
 from fetcher.lab.compare.units import listed, shown_count
 from fetcher.lab.compare.url_verdicts import Difference, UrlFacts, conclude_urls
+from fetcher.lab.compare.workloads import ALL_WORKLOADS, BACKENDS
 from fetcher.settings import Settings
 
-BACKENDS = ("asyncio", "curl", "threads", "sync")
-MOST_URLS = 200
 _ERROR = "error "  # before a slug, in the details of a row
 _SHORT_S = 1.0
 _MOST_NOTED = 10
@@ -52,7 +50,7 @@ def compare_urls(
     measure: Callable[[Trial], Measured],
     *,
     settings: Mapping[str, Any] | None = None,
-    limit: int = MOST_URLS,
+    limit: int = ALL_WORKLOADS[URLS].size,
     backends: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> UrlsComparison:
@@ -64,7 +62,12 @@ def compare_urls(
     Raises:
         ConfigError: there is no URL, or no backend can be used with these settings.
     """
-    distinct = list(islice(_distinct(urls), limit))
+    found: dict[str, None] = {}
+    for url in urls:
+        found[url] = None
+        if len(found) == limit:
+            break
+    distinct = list(found)
     if not distinct:
         raise ConfigError("there is no URL to compare backends on", hint="name a list: -i FILE")
     given = {name: value for name, value in (settings or {}).items() if name != "backend"}
@@ -122,7 +125,7 @@ def summarize(
         rows=rows,
         conclusion=conclude_urls(UrlFacts(urls, worked, differences, changing, settings)),
         machine=machine(),
-        notes=[*_of_each(rows), *_notes(rounds, differences, changing)],
+        notes=list(_notes(rows, rounds, differences, changing)),
         differences=differences,
         changing=changing,
     )
@@ -131,14 +134,6 @@ def summarize(
 def percentile(ordered: Sequence[float], part: float) -> float:
     """Return the smallest value that `part` per cent are not above (nearest rank); 0 of nothing."""
     return ordered[max(math.ceil(len(ordered) * part / 100) - 1, 0)] if ordered else 0.0
-
-
-def _distinct(urls: Iterable[str]) -> Iterator[str]:
-    seen = set[str]()
-    for url in urls:
-        if url not in seen:
-            seen.add(url)
-            yield url
 
 
 def _details(one: Measured) -> dict[str, float]:
@@ -157,24 +152,23 @@ def _differing(answers: Iterable[Answer], fields: Iterable[str]) -> list[str]:
     return [name for name in fields if len({getattr(answer, name) for answer in answers}) > 1]
 
 
-def _of_each(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield notes on the latencies and the errors of each backend."""
+def _notes(
+    rows: Sequence[Row],
+    rounds: Mapping[str, Measured],
+    differences: Sequence[Difference],
+    changing: Sequence[str],
+) -> Iterator[str]:
     latencies, errors = [], []
     for row in rows:
         if not row.failure:
             latencies.append(f"{row.model} {' / '.join(f'{row.details[name]:,.0f}' for name in _LATENCIES)}")
-            slugs = {name[len(_ERROR) :]: n for name, n in row.details.items() if name.startswith(_ERROR)}
-            errors += (
-                [f"{row.model} {', '.join(f'{n:.0f} {slug}' for slug, n in slugs.items())}"] if slugs else []
-            )
+            slugs = [
+                f"{n:.0f} {name[len(_ERROR) :]}" for name, n in row.details.items() if name.startswith(_ERROR)
+            ]
+            errors += [f"{row.model} {', '.join(slugs)}"] if slugs else []
     yield f"latency in ms, p50 / p90 / p99 / longest: {'; '.join(latencies)}"
     if errors:
         yield f"errors: {'; '.join(errors)}"
-
-
-def _notes(
-    rounds: Mapping[str, Measured], differences: Sequence[Difference], changing: Sequence[str]
-) -> Iterator[str]:
     yield "one round, after one that is not counted; servers and the network differ from minute to minute"
     if any(0 < one.wall_s < _SHORT_S for one in rounds.values()):
         yield f"a round of less than {_SHORT_S:.0f} s says little of speed: a longer list says more"

@@ -10,19 +10,20 @@ import asyncio
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import fetcher
 from fetcher.lab.compare.meter import Meter
 from fetcher.lab.compare.results import Measured
 from fetcher.lab.compare.steps import (
     BlockingWays,
-    LoopWays,
     Script,
     any_gets,
+    loop_ways,
     run_blocking,
     run_steps,
     warm_up,
@@ -34,10 +35,6 @@ _WARM = -1  # the lane of what is not measured
 
 Scripts = Sequence[Script]
 Ran = tuple[list[str], Meter]
-
-
-class NotAllowed(Exception):
-    """The system would not give what a model needs."""
 
 
 def drive(
@@ -69,7 +66,7 @@ class _Driver:
         return results, meter
 
     def threads(self) -> Ran:
-        """Run one thread for each; `NotAllowed` when the system gives fewer."""
+        """Run one thread for each; `RuntimeError` when the system gives fewer."""
         number = len(self.scripts)
         ways = _warm(self.scripts, number)
         runs: list[Future[str]] = []
@@ -80,7 +77,7 @@ class _Driver:
                 meter.details["creation_s"] = meter.elapsed_s
                 wait(runs)
         except RuntimeError as cause:
-            raise NotAllowed(f"the system allowed {len(runs):,} of {number:,} threads") from cause
+            raise RuntimeError(f"the system allowed {len(runs):,} of {number:,} threads") from cause
         return [run.result() for run in runs], meter
 
     def processes(self) -> Ran:
@@ -91,17 +88,21 @@ class _Driver:
         self.tracks = [track for _, track in ended]
         return [result for result, _ in ended], meter
 
-    def on_loop(self, pool: Executor | None = None) -> Ran:
+    def on_loop(
+        self,
+        having: AbstractAsyncContextManager[Any] | None = None,
+        perform: Callable[[Script, Any, Track], Coroutine[Any, Any, str]] = run_steps,
+    ) -> Ran:
         """Run one task for each, on one loop."""
 
         async def run() -> Ran:
             tasks: list[asyncio.Task[str]] = []
-            async with LoopWays(self.scripts, pool) as ways:
-                await run_steps(warm_up(self.scripts[0]), ways, Track(_WARM))
+            async with having or loop_ways(self.scripts) as ways:
+                await perform(warm_up(self.scripts[0]), ways, Track(_WARM))
                 async with Meter() as meter, asyncio.TaskGroup() as group:
                     for script, track in self._lanes():
                         LANE.set(track)
-                        tasks.append(group.create_task(run_steps(script, ways, track)))
+                        tasks.append(group.create_task(perform(script, ways, track)))
                     LANE.set(None)
                     meter.details["creation_s"] = meter.elapsed_s
             return [task.result() for task in tasks], meter
@@ -109,10 +110,20 @@ class _Driver:
         with asyncio.Runner(loop_factory=TracedLoop if self.is_traced else None) as runner:
             return runner.run(run())
 
+    def blocking(self) -> Ran:
+        """Run one task for each, on one loop, which each blocks."""
+        return self.on_loop(nullcontext(BlockingWays(self.scripts, 1)))
+
+    def wrapped(self) -> Ran:
+        """Run one task for each, on one loop; what blocks is in threads."""
+        with ThreadPoolExecutor(self.workers) as threads:
+            ways = nullcontext(BlockingWays(self.scripts, self.workers))
+            return self.on_loop(ways, fetcher.async_wrap(threads)(run_blocking))
+
     def offload(self) -> Ran:
         """Run one task for each, on one loop; prime tests go to a pool of processes."""
         with timed_pool(self.workers, self.scripts) as (pool, started):
-            results, meter = self.on_loop(pool)
+            results, meter = self.on_loop(loop_ways(self.scripts, pool))
         meter.details |= started
         return results, meter
 
@@ -136,11 +147,15 @@ class _Driver:
 
 _DRIVERS: dict[str, Callable[[_Driver], Ran]] = {
     "sequence": _Driver.sequence,
+    "sync": _Driver.sequence,
     "threads": _Driver.threads,
     "processes": _Driver.processes,
     "asyncio": _Driver.on_loop,
     "asyncio-processes": _Driver.loops,
     "asyncio-offload": _Driver.offload,
+    "blocking": _Driver.blocking,
+    "wrapped": _Driver.wrapped,
+    "rewritten": _Driver.on_loop,
 }
 
 

@@ -43,6 +43,7 @@ STYLE: Final[dict[str, Any]] = {
     "svg.hashsalt": "fetcher",  # the same picture is the same file
     "path.simplify": False,
 }
+LEFT: Final[dict[str, Any]] = {"x": 0.02, "horizontalalignment": "left"}  # of text above and below
 LABEL: Final[dict[str, Any]] = {  # at the end of a bar, on white, so that no line of the grid runs through it
     "fontsize": 8,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.8},

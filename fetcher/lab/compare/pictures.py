@@ -8,17 +8,20 @@ constrained layout finds the place of everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fetcher.errors import ConfigError
 from fetcher.lab.compare.bars import draw_bars, height_of_bars
-from fetcher.lab.compare.picture_style import ALARM, BEST, LINE, SOFT, STYLE, WIDTH, wrapped
+from fetcher.lab.compare.picture_style import ALARM, BEST, LEFT, LINE, SOFT, STYLE, WIDTH, wrapped
 from fetcher.lab.compare.results import Comparison, Series
 from fetcher.lab.compare.timelines import draw_timelines, height_of_timelines
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
+
+    Part = tuple[float, Callable[[SubFigure], None]]  # its height in inches, and what draws it
 
 _SUFFIXES: Final = (".svg", ".png")
 _QUEUE_HEIGHT: Final = 1.5
@@ -26,7 +29,6 @@ _QUEUE_COLUMNS: Final[dict[str, Callable[[Series], list[float]]]] = {
     "Items in the queue": lambda one: [float(number) for number in one.queued],
     "Resident memory, MB": lambda one: [size / 1024**2 for size in one.memory_bytes],
 }
-_LEFT: Final[dict[str, Any]] = {"x": 0.02, "horizontalalignment": "left"}
 
 
 def draw(comparisons: Sequence[Comparison], path: Path) -> None:
@@ -41,7 +43,7 @@ def draw(comparisons: Sequence[Comparison], path: Path) -> None:
     from matplotlib import style  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    heights = [sum(_heights(one)) + 4 * LINE for one in comparisons]
+    heights = [sum(height for height, _ in _parts(one)) + 4 * LINE for one in comparisons]
     with style.context(cast("Any", STYLE), after_reset=True):  # whatever the user's own matplotlibrc says
         figure = Figure(figsize=(WIDTH, sum(heights)), facecolor="white", layout="constrained")
         places = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -75,50 +77,47 @@ def checked_suffix(path: Path) -> str:
     return suffix
 
 
-def _heights(comparison: Comparison) -> list[float]:
-    told = LINE * (1 + wrapped(comparison.conclusion).count("\n"))
-    more = (
-        height_of_timelines(comparison.timelines),
-        _QUEUE_HEIGHT * len({one.model for one in comparison.series}),
-    )
-    return [told + height_of_bars(comparison), *filter(None, more)]
+def _parts(comparison: Comparison) -> list[Part]:
+    """Return what stands below each other."""
+    lines = wrapped(comparison.conclusion).count("\n") + 1
+    parts: list[Part] = [(LINE * lines + height_of_bars(comparison), partial(_draw_figures, comparison))]
+    if ones := comparison.timelines:
+        parts.append((height_of_timelines(ones), partial(draw_timelines, ones)))
+    if series := comparison.series:
+        models = list(dict.fromkeys(one.model for one in series))
+        parts.append((_QUEUE_HEIGHT * len(models), partial(_draw_queues, series, models)))
+    return parts
 
 
 def _draw(comparison: Comparison, place: SubFigure) -> None:
-    title = f"{comparison.workload}: {comparison.title}"
-    place.suptitle(title, **_LEFT, fontsize=11, fontweight="bold")
-    place.supxlabel(_where(comparison), **_LEFT, color=SOFT)
-    heights = _heights(comparison)
-    parts = iter(place.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    bars = next(parts)
-    bars.suptitle(wrapped(comparison.conclusion), **_LEFT, color=SOFT)
-    draw_bars(comparison, bars)
+    place.suptitle(f"{comparison.workload}: {comparison.title}", **LEFT, fontsize=11, fontweight="bold")
+    place.supxlabel(_where(comparison), **LEFT, color=SOFT)
+    heights, drawing = zip(*_parts(comparison), strict=True)
+    parts = place.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    for draw_part, part in zip(drawing, parts[:, 0], strict=True):
+        draw_part(part)
+
+
+def _draw_figures(comparison: Comparison, place: SubFigure) -> None:
+    place.suptitle(wrapped(comparison.conclusion), **LEFT, color=SOFT)
+    draw_bars(comparison, place)
     if any(row.is_extrapolated for row in comparison.rows):
         told = "Hatched: extrapolated (≈) from a few, whose number stands in brackets."
-        bars.supxlabel(told, **_LEFT, color=SOFT)
-    if comparison.timelines:
-        watched = next(parts)
-        lanes, note = comparison.timelines[0].lanes, comparison.timelines[0].note
-        told = f"A smaller run, watched. Each of {lanes} lanes is one task{f': {note}' if note else ''}."
-        watched.suptitle(told, **_LEFT)
-        draw_timelines(comparison.timelines, watched)
-    if comparison.series:
-        _draw_queues(comparison.series, next(parts))
+        place.supxlabel(told, **LEFT, color=SOFT)
 
 
-def _draw_queues(series: Sequence[Series], place: SubFigure) -> None:
+def _draw_queues(series: Sequence[Series], models: Sequence[str], place: SubFigure) -> None:
     """Draw one row for each model, the queue at the left, the memory at the right; all to the same scales."""
-    models = dict.fromkeys(one.model for one in series)
     rows = place.subplots(len(models), 2, sharex=True, sharey="col", squeeze=False)
-    for model, row in zip(models, rows, strict=True):
-        for axes, (title, values) in zip(row, _QUEUE_COLUMNS.items(), strict=True):
+    for (title, values), column in zip(_QUEUE_COLUMNS.items(), rows.T, strict=True):
+        for model, axes in zip(models, column, strict=True):
             axes.set_title(f"{title}: {model}")
             for one in series:
                 if one.model == model:
                     color = ALARM if one.variant == "no bound" else BEST
                     axes.plot(one.times_s, values(one), color=color, label=one.variant)
-            axes.set_xlim(left=0)
-            axes.set_ylim(0, 1.4 * max(max(values(one)) for one in series) or 1)  # the legend's place
+            most = max(max(values(one)) for one in series) or 1
+            axes.set(xlim=(0, None), ylim=(0, 1.4 * most))  # with a place for the legend
             axes.xaxis.set_major_formatter("{x:g} s")
             axes.yaxis.set_major_formatter("{x:,.0f}")
             axes.tick_params(labelbottom=True)

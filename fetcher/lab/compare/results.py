@@ -70,22 +70,6 @@ class Answer(msgspec.Struct, frozen=True):
 COMPARED = ("state", "status", "error", "bytes", "sha256")
 
 
-class Measured(msgspec.Struct):
-    """Figures of one trial. Times are seconds; `operations` is what the wall time is of."""
-
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_bytes: int = 0
-    operations: int = 0
-    results: list[str] = []  # one for each operation that was done, in order
-    is_extrapolated: bool = False  # fewer were done than `operations` says
-    details: dict[str, float] = {}
-    spans: list[Span] = []
-    samples: list[tuple[float, int, int]] = []  # time, queued, resident bytes
-    answers: list[Answer] = []  # in the order of the list
-    failure: str = ""
-
-
 class Timeline(Labelled, frozen=True, kw_only=True):
     """Activity of every task, one lane each, in an instrumented round of a smaller size.
 
@@ -104,6 +88,22 @@ class Series(Labelled, frozen=True, kw_only=True):
     times_s: list[float]
     queued: list[int]  # items made and not yet taken
     memory_bytes: list[int]  # resident, of the whole process
+
+
+class Measured(msgspec.Struct):
+    """Figures of one trial. Times are seconds; `operations` is what the wall time is of."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    operations: int = 0
+    results: list[str] = []  # one for each operation that was done, in order
+    is_extrapolated: bool = False  # fewer were done than `operations` says
+    details: dict[str, float] = {}
+    spans: list[Span] = []
+    series: list[Series] = []
+    answers: list[Answer] = []  # in the order of the list
+    failure: str = ""
 
 
 class Row(Labelled, frozen=True):
@@ -131,6 +131,18 @@ class Row(Labelled, frozen=True):
     def counts(self) -> bool:
         """True when its results are right."""
         return self.is_equal and not self.failure
+
+    @property
+    def about(self) -> str:
+        """Mark before a figure that was not measured in full."""
+        return "≈ " if self.is_extrapolated else ""
+
+    @property
+    def spread_s(self) -> tuple[float, float]:
+        """By how much the best and the worst round differ from the median; 0 where that tells nothing."""
+        if self.rounds <= 1 or self.is_extrapolated:
+            return 0.0, 0.0
+        return self.wall_s - self.fastest_s, max(self.slowest_s - self.wall_s, 0.0)
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from fetcher.lab.compare.child_runner import ChildRunner
 from fetcher.lab.compare.machine_load import can_run, foreign_load, is_busy, machine, shown_load
-from fetcher.lab.compare.results import Comparison, Labelled, Measured, Row, Series, Timeline, Trial
+from fetcher.lab.compare.results import Comparison, Labelled, Measured, Row, Timeline, Trial
 from fetcher.lab.compare.units import listed, shown_count, shown_s
 from fetcher.lab.compare.verdicts import conclude
 from fetcher.lab.compare.workloads import Case, Workload
@@ -34,7 +34,7 @@ def compare(
     """Run a workload on its models, or on those that are named; with `draws`, timelines as well."""
     size = workload.size if size is None else size
     wait_s = workload.wait_s if wait_s is None else wait_s
-    site = children.site() if workload.needs_site else ""
+    site = children.site if workload.needs_site else ""
     chosen = [case for case in workload.cases if not models or case.model in models]
     measured: list[tuple[Case, list[Measured]]] = [(case, []) for case in chosen if can_run(case.model)]
     missing = dict.fromkeys(case.model for case in chosen if not can_run(case.model))
@@ -61,7 +61,7 @@ def compare(
         measure=workload.measure,
         rounds=rounds,
         timelines=timelines,
-        series=[_series(case, ones[0]) for case, ones in measured if ones[0].samples],
+        series=[one for _, ones in measured for one in ones[0].series],
         notes=[
             *_extrapolations(workload.unit, measured),
             *(f"left out: {extra}; install fetcher[{extra}] to have it" for extra in missing),
@@ -92,11 +92,6 @@ def _timelines(
         one = Timeline(case.model, case.variant, lanes=size, end_s=end_s, spans=found.spans, note=note)
         timelines.append(one)
     return timelines, notes
-
-
-def _series(case: Case, one: Measured) -> Series:
-    times, queued, memory = map(list, zip(*one.samples, strict=True))
-    return Series(case.model, case.variant, times_s=times, queued=queued, memory_bytes=memory)
 
 
 def _extrapolations(unit: str, measured: Sequence[Run]) -> list[str]:

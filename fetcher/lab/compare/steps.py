@@ -1,17 +1,20 @@
-"""Scripts of tasks: sleep, get, test a number; one coroutine performs them, in plain code or on a loop.
+"""Scripts of tasks: sleep, get, read, test a number; one coroutine performs them, plainly or on a loop.
 
 So models differ only in how they wait: with `BlockingWays` the coroutine never yields, and `run_blocking`
-drives it to its end at once. Every step leaves in its lane what a timeline needs; see `tracing`.
+drives it to its end at once. To read is to get by hand, on a connection of its own and with no library, of
+which the two would be different ones. Every step leaves in its lane what a timeline needs; see `tracing`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fetcher.lab.compare.tracing import Track
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from urllib3 import PoolManager
 
-Script = Sequence[tuple[Literal["sleep", "get", "prime"], Any]]  # seconds, a URL, a number
+T = TypeVar("T")
+Script = Sequence[tuple[Literal["sleep", "get", "read", "prime"], Any]]  # seconds, a URL, a URL, a number
 
 # Odd numbers above 10¹², so that each costs half a million divisions, some ten or twenty milliseconds. All
 # are primes but every fourth, whose smallest factor is large: what does not really test gives itself away.
@@ -53,28 +57,22 @@ class BlockingWays:
             track.was_served(reply.headers)
         return seen(reply.status, reply.data)
 
+    async def read(self, url: str) -> str:
+        address, request = _by_hand(url)
+        with socket.create_connection(address) as connection:
+            connection.sendall(request)
+            with connection.makefile("rb") as reply:
+                return _seen_by_hand(reply.read())
+
     async def test(self, number: int, track: Track) -> int:
         return track.smallest_factor(number)
 
 
 class LoopWays:
-    """Ways to wait on a loop, `async with LoopWays(…)`; prime tests are for the processes of `pool`."""
+    """Ways to wait on a loop, `async with loop_ways(…)`; prime tests are for the processes of `pool`."""
 
-    def __init__(self, scripts: Sequence[Script], pool: Executor | None = None) -> None:
-        self._needs_client, self._pool = any_gets(scripts), pool
-        self._client: ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        if self._needs_client:
-            from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector  # noqa: PLC0415
-
-            connector, jar = TCPConnector(limit=0), DummyCookieJar()
-            self._client = ClientSession(connector=connector, timeout=ClientTimeout(), cookie_jar=jar)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._client is not None:
-            await self._client.close()
+    def __init__(self, client: ClientSession | None, pool: Executor | None) -> None:
+        self._client, self._pool = client, pool
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -85,6 +83,15 @@ class LoopWays:
             track.was_served(reply.headers)
             return seen(reply.status, await reply.read())
 
+    async def read(self, url: str) -> str:
+        address, request = _by_hand(url)
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(request)
+            return _seen_by_hand(await reader.read(-1))
+        finally:
+            writer.close()
+
     async def test(self, number: int, track: Track) -> int:
         if self._pool is None:
             return track.smallest_factor(number)
@@ -92,6 +99,19 @@ class LoopWays:
         factor, there = await loop.run_in_executor(self._pool, _test_there, number)
         track.running += there.running
         return factor
+
+
+@asynccontextmanager
+async def loop_ways(scripts: Sequence[Script], pool: Executor | None = None) -> AsyncIterator[LoopWays]:
+    """Have the ways that the scripts need; without gets there is no client."""
+    if not any_gets(scripts):
+        yield LoopWays(None, pool)
+        return
+    from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector  # noqa: PLC0415
+
+    connector, jar = TCPConnector(limit=0), DummyCookieJar()
+    async with ClientSession(connector=connector, timeout=ClientTimeout(), cookie_jar=jar) as client:
+        yield LoopWays(client, pool)
 
 
 async def run_steps(script: Script, ways: BlockingWays | LoopWays, track: Track) -> str:
@@ -104,6 +124,8 @@ async def run_steps(script: Script, ways: BlockingWays | LoopWays, track: Track)
             found.append("slept")
         elif action == "get":
             found.append(await ways.get(argument, track))
+        elif action == "read":
+            found.append(await ways.read(argument))
         else:
             found.append(str(await ways.test(argument, track)))
     track.ends()
@@ -112,10 +134,16 @@ async def run_steps(script: Script, ways: BlockingWays | LoopWays, track: Track)
 
 def run_blocking(script: Script, ways: BlockingWays, track: Track) -> str:
     """Perform a script in this thread."""
+    return run_unyielding(run_steps(script, ways, track))
+
+
+def run_unyielding(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits by blocking its thread, and so never yields to a loop."""
     try:
-        run_steps(script, ways, track).send(None)
+        work.send(None)
     except StopIteration as end:
-        return str(end.value)
+        found: T = end.value
+        return found
     raise AssertionError("a blocking way waited on a loop")
 
 
@@ -130,9 +158,21 @@ def seen(status: int, body: bytes) -> str:
     return f"{status}:{sha256(body).hexdigest()[:12]}"
 
 
+def _by_hand(url: str) -> tuple[tuple[str, int], bytes]:
+    """Return where a request of plain HTTP goes, and its bytes."""
+    _, _, host, path = url.split("/", 3)
+    name, _, port = host.partition(":")
+    return (name, int(port)), f"GET /{path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+
+
 def any_gets(scripts: Sequence[Script]) -> bool:
     """Return True when any script needs a client."""
     return any(action == "get" for script in scripts for action, _ in script)
+
+
+def _seen_by_hand(reply: bytes) -> str:
+    head, _, body = reply.partition(b"\r\n\r\n")
+    return seen(int(head.split()[1]), body)
 
 
 def _test_there(number: int) -> tuple[int, Track]:

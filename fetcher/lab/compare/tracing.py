@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isqrt
 from typing import TypeVarTuple, Unpack
@@ -28,16 +29,14 @@ Stretch = tuple[float, float]
 _SLICE = 40_000  # divisors in one go, a millisecond or so: shorter than a turn with the interpreter's lock
 
 
+@dataclass(slots=True)
 class Track:
     """Marks of one lane; picklable, so that a worker can send it home."""
 
-    __slots__ = ("end", "lane", "running", "waiting")
-
-    def __init__(self, lane: int) -> None:
-        self.lane = lane
-        self.running: list[Stretch] = []
-        self.waiting: list[Stretch] = []
-        self.end = 0.0
+    lane: int
+    running: list[Stretch] = field(default_factory=list)
+    waiting: list[Stretch] = field(default_factory=list)
+    end: float = 0.0
 
     def ends(self) -> None:
         self.end = time.perf_counter()

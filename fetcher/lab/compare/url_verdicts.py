@@ -69,6 +69,10 @@ class UrlFacts:
         self.ranked = sorted((Pace(*one) for one in worked.items()), key=lambda pace: pace.typical_s)
         self.best = best = self.ranked[0]
         self.top = [one.backend for one in self.ranked if one.typical_s <= _CLOSE * best.typical_s]
+        self.first = capitalized(listed(self.top))
+        others = self.ranked[len(self.top) :]
+        behind = [f"{shown_ratio(one.typical_s / best.typical_s)} {one.backend}" for one in others]
+        self.behind = listed(behind).replace("×", "× as fast as", 1)
         self.shown_rate = f"{shown_number(best.number / best.typical_s)} URLs/s"
         self.slowest, self.wall = shown_s(best.slowest_s), shown_s(best.wall_s)
         hosts = Counter(urlsplit(url).netloc for url in urls)
@@ -88,7 +92,7 @@ class UrlFacts:
 
 def conclude_urls(facts: UrlFacts) -> str:
     """Say what the figures say, and no more."""
-    told = [_made_the_difference(facts), _ranking(facts), chosen(_PACE, facts), _came_back(facts)]
+    told = [_made_the_difference(facts), chosen(_RANKING, facts), chosen(_PACE, facts), _came_back(facts)]
     return " ".join(filter(None, told))
 
 
@@ -112,18 +116,18 @@ def _made_the_difference(facts: UrlFacts) -> str:
     return f"{text} Without that:"
 
 
-def _ranking(facts: UrlFacts) -> str:
-    best, top = facts.best, facts.top
-    if len(facts.ranked) == 1:
-        return f"{best.backend} fetched {facts.shown_rate}; there was no other backend to compare it with."
-    if len(top) == len(facts.ranked):
-        return f"The choice of backend makes no difference here: all within 15 % of {facts.shown_rate}."
-    first = f"{top[0]} was fastest" if len(top) == 1 else f"{listed(top)} were about equally fast"
-    ratios = [(shown_ratio(one.typical_s / best.typical_s), one.backend) for one in facts.ranked[len(top) :]]
-    ratios[0] = f"{ratios[0][0]} as fast as", ratios[0][1]
-    return f"{capitalized(first)}, at {facts.shown_rate}: {listed([' '.join(one) for one in ratios])}."
-
-
+_RANKING: Sequence[Choice] = (
+    (
+        lambda f: len(f.ranked) == 1,
+        "{best.backend} fetched {shown_rate}; there was no other backend to compare it with.",
+    ),
+    (
+        lambda f: len(f.top) == len(f.ranked),
+        "The choice of backend makes no difference here: all within 15 % of {shown_rate}.",
+    ),
+    (lambda f: len(f.top) == 1, "{first} was fastest, at {shown_rate}: {behind}."),
+    (lambda _: True, "{first} were about equally fast, at {shown_rate}: {behind}."),
+)
 _PACE: Sequence[Choice] = (
     (lambda f: f.is_at(f.rate), "The rate that you allow set the pace."),
     (lambda f: f.is_at(f.by_delay), "The delay that you allow set the pace."),

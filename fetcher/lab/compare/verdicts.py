@@ -36,7 +36,8 @@ def conclude(workload: str, rows: Sequence[Row], *, cpus: int, baseline: str = "
         its = "its" if len(wrong) == 1 else "their"
         told.append(f"{listed(wrong)} gave other results, so {its} figures count for nothing")
     if good := [row for row in rows if row.counts and row.wall_s > 0]:
-        told += [rule(Facts(good, cpus, baseline)) for rule in VERDICTS[workload]]
+        facts = Facts(good, cpus, baseline, tells_starting=workload == "sleep")
+        told += [rule(facts) for rule in VERDICTS[workload]]
     else:
         told.append("there is nothing to conclude")
     return f"{capitalized('; '.join(filter(None, told)))}."
@@ -51,8 +52,8 @@ def is_level(best: Row, other: Row) -> bool:
 class Facts:
     """Figures of the rows that count, as the rules ask for them."""
 
-    def __init__(self, rows: Sequence[Row], cpus: int, baseline: str) -> None:
-        self.rows, self.cpus, self.baseline = rows, cpus, baseline
+    def __init__(self, rows: Sequence[Row], cpus: int, baseline: str, *, tells_starting: bool) -> None:
+        self.rows, self.cpus, self.baseline, self.tells_starting = rows, cpus, baseline, tells_starting
         self.ranked = sorted(rows, key=lambda row: row.wall_s)
         self.best, self.last = self.ranked[0], self.ranked[-1]
         self.level = [row for row in self.ranked if row is self.best or is_level(self.best, row)]
@@ -61,11 +62,15 @@ class Facts:
 
     def of(self, rows: Sequence[Row]) -> Facts:
         """Return the facts of some of the rows."""
-        return Facts(rows, self.cpus, self.baseline)
+        return Facts(rows, self.cpus, self.baseline, tells_starting=self.tells_starting)
 
     def called(self, row: Row) -> str:
         """Return as much of a row's name as tells it apart."""
         return row.model if self.is_of_one_variant else row.name
+
+    def limit(self, row: Row) -> str:
+        """Say what a row's time went on."""
+        return limit_of(row, self.cpus, tells_starting=self.tells_starting)
 
 
 # --- what limited a model -----------------------------------------------------------------------------
@@ -119,22 +124,17 @@ def _lead(facts: Facts) -> str:
     return text
 
 
-def _race(facts: Facts, *, tells_starting: bool = False) -> str:
+def _race(facts: Facts) -> str:
     """Name the winner, how far behind the others are, and what held them."""
     best = facts.best
     held: dict[str, list[str]] = {}
     for row in facts.ranked:
         if row not in facts.level:
-            ones = held.setdefault(limit_of(row, facts.cpus, tells_starting=tells_starting), [])
+            ones = held.setdefault(facts.limit(row), [])
             ratio = shown_ratio(row.wall_s / best.wall_s)
             ones.append(f"{facts.called(row)} {'' if ones else 'took '}{ratio}")
-    limit = limit_of(best, facts.cpus, tells_starting=tells_starting)
     behind = [f"{listed(ones)} as long ({what})" for what, ones in held.items()]
-    return "; ".join([f"{_lead(facts)} ({limit})", *behind])
-
-
-def _race_of_starters(facts: Facts) -> str:
-    return _race(facts, tells_starting=True)
+    return "; ".join([f"{_lead(facts)} ({facts.limit(best)})", *behind])
 
 
 def _race_of_best_variants(facts: Facts) -> str:
@@ -150,7 +150,7 @@ def _each_variant(facts: Facts) -> str:
         told.append(_lead(of))
         if last not in of.level:
             ratio = shown_ratio(last.wall_s / of.best.wall_s)
-            told[-1] += f", and {last.model} was last with {ratio} its time ({limit_of(last, of.cpus)})"
+            told[-1] += f", and {last.model} was last with {ratio} its time ({of.limit(last)})"
     return "; ".join(told)
 
 
@@ -234,7 +234,7 @@ def _hop(facts: Facts) -> str:
 
 
 VERDICTS: dict[str, Sequence[Callable[[Facts], str]]] = {
-    "sleep": (_race_of_starters, _memory),
+    "sleep": (_race, _memory),
     "http": (_race_of_best_variants, _gained_by_pooling),
     "cpu": (_race,),
     "mixed": (_each_variant,),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fetcher.lab.compare.results import Labelled, Measure
+from fetcher.lab.compare.results import URLS, Labelled, Measure
 from fetcher.processors import cores
 
 Options = dict[str, float]
@@ -131,14 +131,14 @@ _TABLE = (
     ),
     Workload(
         name="legacy",
-        module="blocking_class",
+        module="scripted",
         title="{size} calls of a class that blocks for {wait}",
         what="a class with blocking methods in async code: as it is, wrapped in an executor, rewritten",
         unit="calls",
         size=60,
         wait_s=0.02,
         needs_site=True,
-        cases=(Case("sequence"), Case("blocking"), Case("wrapped", "", {"at_once": 32}), Case("rewritten")),
+        cases=(Case("sequence"), Case("blocking"), Case("wrapped", "", {"workers": 32}), Case("rewritten")),
     ),
     Workload(
         name="backpressure",
@@ -164,3 +164,15 @@ _TABLE = (
     ),
 )
 WORKLOADS = {workload.name: workload for workload in _TABLE}
+BACKENDS = ("asyncio", "curl", "threads", "sync")
+_LIST = Workload(
+    name=URLS,
+    module="backend_gets",
+    title="{size} of your list, by every backend",
+    what="your own list (-i FILE) by every backend, each URL once",
+    unit="URLs",
+    size=200,
+    baseline="sync",
+    cases=tuple(map(Case, BACKENDS)),
+)
+ALL_WORKLOADS = {**WORKLOADS, URLS: _LIST}

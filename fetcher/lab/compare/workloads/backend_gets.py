@@ -26,8 +26,7 @@ def run(trial: Trial) -> Measured:
     urls = [f"{trial.site}/{trial.wait_s}/{n}" for n in range(trial.size)]
     workers = trial.option("workers")
     if trial.is_traced:
-        model = "sequence" if trial.model == "sync" else trial.model
-        return drive(model, [[("get", url)] for url in urls], workers=workers, is_traced=True)
+        return drive(trial.model, [[("get", url)] for url in urls], workers=workers, is_traced=True)
     is_pooled = trial.variant == "pooled"
     if trial.model == "processes":
         return _across(urls, workers, is_pooled=is_pooled)

@@ -1,4 +1,4 @@
-"""Workloads `sleep`, `cpu` and `mixed`: scripts of waits, prime tests and requests, run by a driver."""
+"""Workloads `sleep`, `cpu`, `mixed` and `legacy`: scripts of waits, tests and requests, for a driver."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def scripts_of(trial: Trial) -> list[Script]:
         return [[("sleep", trial.wait_s)]] * trial.size
     if trial.workload == "cpu":
         return [[("sleep", trial.wait_s), ("prime", number)] for number in numbers(trial.size)]
+    if trial.workload == "legacy":
+        return [[("read", f"{trial.site}/{trial.wait_s}/{n}")] for n in range(trial.size)]
     tested, requests = numbers(2 * trial.size), range(trial.option("requests"))
     return [
         [
