@@ -108,9 +108,7 @@ class Spool:
             descriptors.take_part()
             self._descriptors = descriptors
         try:
-            self._part = _PartFile(
-                self.path, offset, algorithms, executor, syncs=syncs, is_shared=is_shared
-            )
+            self._part = _PartFile(self.path, offset, algorithms, executor, syncs=syncs, is_shared=is_shared)
         except OSError as error:
             self._give_descriptor()
             if isinstance(error, FileExistsError):
