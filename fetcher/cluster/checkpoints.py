@@ -2,7 +2,7 @@
 
 A checkpoint only reads: the state says, in one transaction, how many bytes of records are settled, and those
 since the last checkpoint are the segment. Order: what belongs to the segment, the segment, a look whether it
-counts, and only then the bodies come under their final names.
+counts, and only then the bodies and archives come under their final names.
 """
 
 from __future__ import annotations
@@ -10,29 +10,47 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from fetcher.cluster.lease import Lease
 from fetcher.cluster.shard_log import JournalSegment
+from fetcher.cluster.staged_archives import StagedArchives
 from fetcher.errors import StorageError
+from fetcher.frontiers.sqlite.schema import archive_lengths
 from fetcher.run_dir import RunDirectory
 
 Publish = Callable[[int, list[bytes]], None]
 
 
+class _Settled(NamedTuple):
+    """Lengths that are settled: of records, of data, and of archives by their paths."""
+
+    records: int
+    data: int
+    archives: Mapping[str, int]
+
+
 class Checkpoints:
-    """The checkpoints of one epoch. `publish` gets the epoch and lines once they count.
+    """The checkpoints of one epoch. `publish` gets the epoch and lines once they count, as do `archives`.
 
     With `keeps_state` each has a copy of the state; without it only the last one has.
     """
 
     def __init__(
-        self, directory: RunDirectory, lease: Lease, publish: Publish, *, keeps_state: bool = False
+        self,
+        directory: RunDirectory,
+        lease: Lease,
+        publish: Publish,
+        *,
+        archives: StagedArchives | None = None,
+        keeps_state: bool = False,
     ) -> None:
         self._directory = directory
         self._lease = lease
         self._publish = publish
+        self._archives = archives
         self._keeps_state = keeps_state
         self._number = 0
         self._done = _length(directory.results)
@@ -51,7 +69,7 @@ class Checkpoints:
         ends = self._copied(copy) if has_state else self._settled()
         if ends is None:
             return None
-        end, data_end = ends
+        end, data_end, archived = ends
         log = self._lease.log
         segment = JournalSegment(self._lease.epoch, self._number + 1)
         posted = self._outbox()
@@ -67,12 +85,16 @@ class Checkpoints:
             log.place.write(log.path(f"{segment.name}.to-{shard}.jsonl"), links)
         if has_state:
             log.place.write(log.path(f"{segment.name}.db"), copy)
+        if self._archives is not None:
+            self._archives.secure(segment, archived)
         self._lease.require()
         if not log.place.create(log.path(f"{segment.name}.jsonl"), lines):
             raise StorageError(f"{log.path(segment.name)}.jsonl is there, and nobody else may write it")
         self._lease.confirm()
         self._number, self._done, self._data_done = segment.number, end, data_end
         self._publish(segment.epoch, lines.splitlines())
+        if self._archives is not None:
+            self._archives.publish_whole()
         for files in posted.values():
             for path in files:
                 path.unlink(missing_ok=True)
@@ -87,8 +109,8 @@ class Checkpoints:
             found.setdefault(int(path.parent.name), []).append(path)
         return found
 
-    def _settled(self) -> tuple[int, int] | None:
-        """Return how many bytes of records and of data are settled; None before there is a state."""
+    def _settled(self) -> _Settled | None:
+        """Return how many bytes of each file are settled; None before there is a state."""
         uri = f"{self._directory.state.absolute().as_uri()}?mode=ro"
         try:
             with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
@@ -98,7 +120,7 @@ class Checkpoints:
                 return None
             raise StorageError(f"cannot read {self._directory.state}: {error}") from error
 
-    def _copied(self, copy: Path) -> tuple[int, int] | None:
+    def _copied(self, copy: Path) -> _Settled | None:
         """Copy the state as it is at one moment, and return what `_settled` does of the copy."""
         if not self._directory.state.exists():
             return None
@@ -118,14 +140,14 @@ class Checkpoints:
             raise StorageError(f"cannot copy {self._directory.state}: {error}") from error
 
 
-def _ends(db: sqlite3.Connection) -> tuple[int, int] | None:
+def _ends(db: sqlite3.Connection) -> _Settled | None:
     try:
-        meta = dict(
-            db.execute("SELECT name, value FROM meta WHERE name IN ('results_length', 'data_length')")
-        )
+        meta = dict(db.execute("SELECT name, value FROM meta"))
     except sqlite3.OperationalError:  # no table yet
         return None
-    return (int(meta["results_length"]), int(meta.get("data_length", 0))) if meta else None
+    if "results_length" not in meta:
+        return None
+    return _Settled(int(meta["results_length"]), int(meta.get("data_length") or 0), archive_lengths(meta))
 
 
 def _length(path: Path) -> int:

@@ -29,10 +29,6 @@ def check_settings(settings: Settings, command: str) -> None:
             raise ConfigError(f"{key}: not with a cluster: {why}", hint="leave it out")
     if settings.processes != 1:
         raise ConfigError("processes: the workers of the cluster are the processes", hint="leave it out")
-    if settings.store not in {"files", "none"}:
-        raise ConfigError(
-            f"store: a cluster can't make one of kind {settings.store}", hint="it takes files, or none"
-        )
     if command == "crawl" and settings.refresh:
         raise ConfigError(
             "refresh: a crawl on a cluster can't be refreshed", hint="crawl again, in another --output"

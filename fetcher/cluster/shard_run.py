@@ -26,6 +26,7 @@ from fetcher.cluster.lease import Lease, LeaseLost, LeaseTimes, ShardEnd, acquir
 from fetcher.cluster.leased_backend import LeasedBackend
 from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.restore import keep_those_with_state, publish_counting, restore
+from fetcher.cluster.session_files import drop_copies, fill_inbox, lay_out
 from fetcher.cluster.shard_log import ShardLog
 from fetcher.cluster.shard_messages import (
     CLIENT_GONE,
@@ -37,6 +38,7 @@ from fetcher.cluster.shard_messages import (
     checkpoint_after,
     not_begun,
 )
+from fetcher.cluster.staged_archives import ARCHIVING, StagedArchives
 from fetcher.cluster.staged_bodies import StagedBodies
 from fetcher.download import Download, RunPlace
 from fetcher.errors import StorageError
@@ -44,7 +46,8 @@ from fetcher.events import Event, LogMessage, OutcomesSettled, Snapshot
 from fetcher.frontiers.sqlite.crawl.shard_post import ShardPost, crawl_progress
 from fetcher.model import Summary
 from fetcher.policy.shares import ShareRules
-from fetcher.run_dir import OWN, RunDirectory
+from fetcher.ports import Store
+from fetcher.run_dir import RunDirectory
 from fetcher.settings import Settings
 from fetcher.stores.none import NoneStore
 
@@ -202,25 +205,33 @@ class ShardRun:
         log.settle_counts(lease.epoch, segments)
         lease.confirm()
         bodies = StagedBodies(Path(settings.output) / f"{share.index:04d}", lease.epoch)
+        archives = StagedArchives(log, bodies)
         keeps = settings.store != "none"
         directory = RunDirectory(self._scratch)
         publish = bodies.publish if keeps else lambda _epoch, _lines: None
         if keeps:
-            publish_counting(log, segments, publish)
+            archives.make()
+            publish_counting(log, segments, publish, archives)
             if lease.is_handed_on:  # else somebody may still be writing to them
                 bodies.inherit_parts(lease.epoch - 1)
             directory.parts = bodies.parts
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a process that had this number before
-        restore(log, segments, directory, share, bodies.has)
+        restore(log, segments, directory, share, bodies.has, RunDirectory(bodies.root))
         lease.confirm()
         if keeps:
-            bodies.drop_others()
-        store = bodies.open(settings) if keeps else NoneStore()
-        inbox = self._fill_inbox(log, directory) if follows else {}
+            bodies.drop_earlier()
+            archives.index()
+        is_archived = settings.store in ARCHIVING
+        store: Store = NoneStore()
+        if keeps:
+            store = archives.open(settings) if is_archived else bodies.open(settings)
+        inbox = fill_inbox(log, directory, task.inbox) if follows else {}
         post = None
         if follows:
             post = ShardPost(ShareRules(share), directory.outbox, lambda: inbox)
-        checkpoints = Checkpoints(directory, lease, publish, keeps_state=follows)
+        checkpoints = Checkpoints(
+            directory, lease, publish, archives=archives if is_archived else None, keeps_state=follows
+        )
         settings = msgspec.structs.replace(
             settings, concurrency=order.concurrency, shard=(share.index, share.count)
         )
@@ -239,11 +250,13 @@ class ShardRun:
             lease.release(None)
             return not_begun(task, summary.stopped or HANDED_ON)
         self._segments = last.number
-        self._drop_copies(log, lease)
+        if is_archived:
+            archives.finish()
+        drop_copies(log, lease)
         if keeps and not summary.pending:
-            bodies.drop_all()
+            bodies.drop()
         if isinstance(log.place, FolderPlace):
-            self._lay_out(directory, log.place, lease)
+            lay_out(log, directory, log.place, lease)
         claimed, read = crawl_progress(directory.own / "checkpoint.db") if follows else (0, [])
         end = ShardEnd(
             is_complete=summary.stopped is None and not summary.withheld,
@@ -255,38 +268,6 @@ class ShardRun:
         posted = log.posted(log.counting()) if follows else {}
         lease.release(end)
         return ShardResult(share=share, end=end, snapshot=self._snapshot, epoch=lease.epoch, posted=posted)
-
-    def _fill_inbox(self, log: ShardLog, directory: RunDirectory) -> dict[int, Path]:
-        """Copy the links of other shards to this disk. Returns the folder of each sender."""
-        found = {}
-        for sender, names in self._task.inbox.items():
-            folder = found[sender] = directory.own / "inbox" / str(sender)
-            folder.mkdir(parents=True)
-            other = ShardLog(log.place, sender)
-            for name in names:
-                if not log.place.fetch(other.path(name), folder / name):
-                    raise StorageError(f"{other.path(name)} is lost")
-        return found
-
-    @staticmethod
-    def _drop_copies(log: ShardLog, lease: Lease) -> None:
-        """Remove the copies of the state that came with earlier segments: the last has one."""
-        copies = [name for name in log.place.names(log.folder) if name.endswith(".db")]
-        own = sorted(name for name in copies if name.startswith(f"E{lease.epoch:02d}-"))
-        for name in copies:
-            if own and name != own[-1]:
-                log.place.remove(log.path(name))
-
-    def _lay_out(self, directory: RunDirectory, place: FolderPlace, lease: Lease) -> None:
-        """Let the shard be a run directory in the output, for the commands that read those."""
-        folder = f"{self._task.share.index:04d}"
-        lease.require()
-        for path in (directory.results, directory.results.with_name("data.jsonl")):
-            if path.exists():
-                place.write(f"{folder}/{path.name}", path)
-        place.write(f"{folder}/{OWN}/share.json", directory.share)
-        place.write(f"{folder}/{OWN}/state.db", directory.own / "checkpoint.db")
-        (place.root / folder / OWN / "parts").mkdir(exist_ok=True)
 
     # ---- in the loop of the shard ----
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class _Stored(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Stored).decode
+_EPOCH = re.compile(r"E([0-9]{2,9})")
 
 
 class StagedBodies:
@@ -37,19 +40,24 @@ class StagedBodies:
     def __init__(self, root: Path, epoch: int) -> None:
         self.root = root
         self._staged = root / OWN / "staged"
-        self._epoch = epoch
-        self.parts = self._of(epoch) / "parts"
+        self.epoch = epoch
+        self.parts = self.of(epoch) / "parts"
 
-    def _of(self, epoch: int) -> Path:
+    def of(self, epoch: int) -> Path:
+        """Return the folder of what an epoch has staged."""
         return self._staged / f"E{epoch:02d}"
 
     def open(self, settings: Settings) -> StagedStore:
         """Make the folders of this epoch, and return the store that fills them."""
+        self.make_parts()
+        return StagedStore(self.root, self.of(self.epoch) / "files", self.parts, settings)
+
+    def make_parts(self) -> None:
+        """Make the folder of parts. Raises `StorageError`."""
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot make {self.parts}: {error.strerror}") from error
-        return StagedStore(self.root, self._of(self._epoch) / "files", self.parts, settings)
 
     def has(self, path: str, length: int | None) -> bool:
         """Tell whether a published body of that length is at a path; None is any."""
@@ -61,7 +69,7 @@ class StagedBodies:
 
     def publish(self, epoch: int, lines: Iterable[bytes]) -> None:
         """Move the bodies that records of an epoch tell of to their final names. Raises `StorageError`."""
-        folders, source = DirCache(self.root), self._of(epoch) / "files"
+        folders, source = DirCache(self.root), self.of(epoch) / "files"
         try:
             for line in lines:
                 path = _decode(line).path
@@ -83,18 +91,31 @@ class StagedBodies:
         """Take over the parts of large bodies from an epoch whose owner has given the shard back."""
         with contextlib.suppress(OSError):
             self.parts.parent.mkdir(parents=True, exist_ok=True)
-            (self._of(epoch) / "parts").rename(self.parts)
+            (self.of(epoch) / "parts").rename(self.parts)
 
-    def drop_others(self) -> None:
-        """Remove what other epochs have staged: nothing of it counts."""
+    def drop_earlier(self) -> None:
+        """Remove what earlier epochs have staged: nothing of it counts any more, and no late owner finds it.
+
+        Raises `StorageError`.
+        """
+        try:
+            for folder in self._staged.iterdir() if self._staged.exists() else ():
+                gone = folder
+                if epoch := _EPOCH.fullmatch(folder.name):
+                    if int(epoch[1]) >= self.epoch:
+                        continue
+                    gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
+                    with contextlib.suppress(FileNotFoundError):
+                        folder.rename(gone)  # all of it, at one moment
+                shutil.rmtree(gone, ignore_errors=True)
+        except OSError as error:
+            raise StorageError(f"cannot write below {self.root}: {error.strerror}") from error
+
+    def drop(self) -> None:
+        """Remove what this epoch has staged, at the end of a shard."""
+        shutil.rmtree(self.of(self.epoch), ignore_errors=True)
         with contextlib.suppress(OSError):
-            for folder in self._staged.iterdir():
-                if folder != self._of(self._epoch):
-                    shutil.rmtree(folder, ignore_errors=True)
-
-    def drop_all(self) -> None:
-        """Remove all that is staged, at the end of a shard."""
-        shutil.rmtree(self._staged, ignore_errors=True)
+            self._staged.rmdir()
 
 
 class StagedStore:
