@@ -98,11 +98,20 @@ class StagedBodies:
 
         Raises `StorageError`.
         """
+        self._drop_before(self.epoch)
+
+    def drop(self) -> None:
+        """Remove all that is staged up to this epoch, at the end of a shard. Raises `StorageError`."""
+        self._drop_before(self.epoch + 1)
+        with contextlib.suppress(OSError):
+            self._staged.rmdir()
+
+    def _drop_before(self, end: int) -> None:
         try:
             for folder in self._staged.iterdir() if self._staged.exists() else ():
                 gone = folder
                 if epoch := _EPOCH.fullmatch(folder.name):
-                    if int(epoch[1]) >= self.epoch:
+                    if int(epoch[1]) >= end:
                         continue
                     gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
                     with contextlib.suppress(FileNotFoundError):
@@ -111,11 +120,6 @@ class StagedBodies:
         except OSError as error:
             raise StorageError(f"cannot write below {self.root}: {error.strerror}") from error
 
-    def drop(self) -> None:
-        """Remove what this epoch has staged, at the end of a shard."""
-        shutil.rmtree(self.of(self.epoch), ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self._staged.rmdir()
 
 
 class StagedStore:
