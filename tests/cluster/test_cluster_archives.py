@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.clusters import Cluster, segments, starts, wait_for_segments, wait_for_starts
 from support.faultserver import Exchange
-from support.program import Program, eventually, records
+from support.program import Program, eventually, records, write_list
 from support.site import Site
 from support.warcs import is_sound, kept
 
@@ -65,7 +65,7 @@ def exported(program: Program, out: Path) -> list[dict[str, Any]]:
     table = program.folder / f"{out.name}.parquet"
     ended = program.run("export", out, table, "--bodies", "--overwrite")
     assert ended.code == 0, ended.err
-    rows = pq.read_table(table, columns=["url", "state", "status", "error", "sha256", "body", "meta.label"])
+    rows = pq.read_table(table).select(["url", "state", "status", "error", "sha256", "body"])
     return sorted(rows.to_pylist(), key=lambda row: row["url"])
 
 
@@ -100,6 +100,30 @@ def test_archives_hold_what_those_of_one_machine_hold(tmp_path: Path, site: Site
     assert store == "parquet" or program.run("why", out, urls[0]).code == 0
     report = json.loads(program.run("status", out, "--json").out)
     assert (report["states"]["done"], report["states"]["failed"]) == (240, 12)
+
+
+@pytest.mark.parametrize("store", ARCHIVES)
+def test_a_crawl_is_archived_as_on_one_machine(tmp_path: Path, store: str) -> None:
+    out, one, program = tmp_path / "out", tmp_path / "one", Program(tmp_path)
+    with Site({}, HOSTS[1:]) as site, Cluster(tmp_path / "cluster") as cluster:
+        site.content_type = "text/html"
+        for n in range(9):
+            links = (f"http://{HOSTS[(n * 5 + k) % 12]}:{site.port}/{(n * 2 + k) % 9}" for k in range(3))
+            site.pages[f"/{n}"] = "".join(f'<a href="{link}">x</a>' for link in links).encode()
+        listed = write_list(tmp_path / "seeds.txt", [site.url("/1"), site.url("/3"), site.url("/gone")])
+        crawl = {"scope": "any", "depth": 3, "no_robots": True, "private_addresses": "allow"}
+        cluster.add_worker()
+        settings = SETTINGS | crawl | {"store": store, "shards": 7}
+        with cluster.client("crawl", listed, out, **settings) as client:
+            assert client.wait() in {0, 1}
+            ended = client.summary["done"]
+        options = ("--scope", "any", "--depth", "3", "--no-robots", "--private-addresses", "allow")
+        options += ("--store", store, "--user-agent", "fetcher", "-q")
+        program.run("crawl", "-i", listed, "-o", one, *options)
+    assert max(int(path.name[1:]) for path in out.glob("journal/*/E*") if path.name[1:].isdigit()) > 1
+    assert archived(out, store) == archived(one, store)
+    assert len(records(one)) > ended > 20
+    check_whole(program, out, store)
 
 
 @pytest.mark.parametrize("store", ARCHIVES)
