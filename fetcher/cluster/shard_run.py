@@ -221,6 +221,7 @@ class ShardRun:
         if keeps:
             bodies.drop_earlier()
             archives.index()
+            archives.forget_earlier()
         is_archived = settings.store in ARCHIVING
         store: Store = NoneStore()
         if keeps:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from fetcher.stores.cdxj import CAPTURES, CDXJ, INDEX, index_left
 from fetcher.stores.growing_file import OPEN
 
 ARCHIVING = frozenset({"warc", "parquet"})  # stores
+_NOTES = re.compile(r"E([0-9]{2,9})\.archives")
 _BLOCK = 1024 * 1024
 _Lengths = dict[str, int]  # by the path in the shard's folder
 _decode = msgspec.json.Decoder(dict[int, _Lengths]).decode
@@ -90,6 +92,12 @@ class StagedArchives:
                     lengths[name] = (self._root / "archive" / name).stat().st_size
             if lengths:
                 index_left(self._root / INDEX, folder, lengths, self._staged.own)
+
+    def forget_earlier(self) -> None:
+        """Remove what is noted of earlier epochs: all that counts of them is published."""
+        for name in self._log.place.names(self._log.folder):
+            if (epoch := _NOTES.fullmatch(name)) and int(epoch[1]) < self._bodies.epoch:
+                self._log.place.remove(self._log.path(name))
 
     def open(self, settings: Settings, **options: Any) -> Store:
         """Return the store that stages archives of the kind that the settings name."""

@@ -121,7 +121,6 @@ class StagedBodies:
             raise StorageError(f"cannot write below {self.root}: {error.strerror}") from error
 
 
-
 class StagedStore:
     """`ports.Store` that stages bodies in `files`; those that are known are looked for below `root`."""
 

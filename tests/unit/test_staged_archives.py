@@ -139,6 +139,8 @@ async def test_a_takeover_keeps_what_counts_and_who_wakes_changes_nothing(tmp_pa
     owner.archives.index()
     assert held(owner.root, kind) == [*range(10)]
     assert all(has_body(owner.root, number) for number in range(10))
+    owner.archives.forget_earlier()
+    owner.archives.take_over(last)  # there is nothing left to do
     owner.open()
     await owner.put(10, 11, 12)
     owner.secure(1)
@@ -161,6 +163,8 @@ async def test_a_takeover_keeps_what_counts_and_who_wakes_changes_nothing(tmp_pa
     assert held(owner.root, kind) == [*range(13)]
     assert all(has_body(owner.root, number) for number in range(13))
     assert not [*owner.root.glob(".fetcher/*/*")]
+    owner.archives.forget_earlier()
+    assert [path.name for path in tmp_path.glob("journal/0003/*")] == ["E02.archives"]
 
 
 async def test_an_owner_that_died_between_two_renames_is_taken_over(tmp_path: Path, kind: str) -> None:
