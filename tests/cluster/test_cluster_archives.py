@@ -52,7 +52,8 @@ def archived(out: Path, store: str) -> Counter[tuple[Any, ...]]:
         if store == "warc":
             assert is_sound(root)
             found.update(
-                (one.kind, one.url, one.status, one.wire) for one in kept(root, "request", "response")
+                (one.kind, one.url, one.status, one.wire)
+                for one in kept(root, "request", "response", "revisit")
             )
         else:
             for path in root.glob("bodies/*"):
@@ -91,15 +92,22 @@ def test_archives_hold_what_those_of_one_machine_hold(tmp_path: Path, site: Site
         with cluster.client("get", listed, out, store=store, shards=5, **SETTINGS) as client:
             assert client.wait() in {0, 1}
             assert (client.summary["done"], client.summary["failed"]) == (240, 12)
-    alone = program.run("get", "-i", listed, "-o", one, "--store", store, "--user-agent", "fetcher", "-q")
-    assert alone.code == 1
-    assert archived(out, store) == archived(one, store)
+        alone = ("get", "-i", listed, "-o", one, "--store", store, "--user-agent", "fetcher", "-q")
+        assert program.run(*alone).code == 1
+        assert archived(out, store) == archived(one, store)
+        with cluster.client("get", listed, out, store=store, shards=5, refresh=True, **SETTINGS) as client:
+            assert client.wait() in {0, 1}
+            assert client.summary["unchanged"] == 240
+        assert program.run(*alone, "--refresh").code == 1
+    held = archived(out, store)
+    assert held == archived(one, store)
+    assert store == "parquet" or sum(held[item] for item in held if item[0] == "revisit") == 240
     assert exported(program, out) == exported(program, one)
     check_whole(program, out, store)
     assert program.run("diff", one, out).code == 0
     assert store == "parquet" or program.run("why", out, urls[0]).code == 0
     report = json.loads(program.run("status", out, "--json").out)
-    assert (report["states"]["done"], report["states"]["failed"]) == (240, 12)
+    assert (report["states"]["unchanged"], report["states"]["failed"]) == (240, 12)
 
 
 @pytest.mark.parametrize("store", ARCHIVES)
