@@ -100,7 +100,8 @@ class BucketPlace:
             return b""
         with self._client.told(f"cannot read {self.url.at(path)}"), contextlib.suppress(FileNotFoundError):
             if end is not None:
-                return bytes(self._client.store.get_range(path, start=begin, end=end))
+                store = self._client.quick if end - begin <= _QUICK_BYTES else self._client.store
+                return bytes(store.get_range(path, start=begin, end=end))
             return bytes(self._client.store.get(path).bytes())[begin:]
         return None
 
@@ -123,13 +124,13 @@ class BucketPlace:
 
     def names(self, folder: str) -> list[str]:
         with self._client.told(f"cannot list {self.url.at(folder)}"):
-            found = self._client.store.list_with_delimiter(folder)
+            found = self._client.quick.list_with_delimiter(folder)
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return sorted(path.rpartition("/")[2] for path in paths)
 
     def remove(self, path: str) -> None:
         with self._client.told(f"cannot list {self.url.at(path)}"):
-            below = [meta["path"] for page in self._client.store.list(path) for meta in page]
+            below = [meta["path"] for page in self._client.quick.list(path) for meta in page]
         self._client.remove_all([path, *below])
 
     def end_uploads(self, folder: str) -> None:

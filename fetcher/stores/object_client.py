@@ -160,7 +160,7 @@ class ObjectClient:
             if length > _MOST_COPIED and self.url.scheme == "s3":
                 self._copy_in_parts(path, target)
             else:
-                self.store.copy(path, target)
+                (self.quick if length <= PART_BYTES else self.store).copy(path, target)
 
     def _copy_in_parts(self, path: str, target: str) -> None:
         from botocore.exceptions import ClientError  # noqa: PLC0415
@@ -181,11 +181,11 @@ class ObjectClient:
             some = paths[start : start + 1000]
             with self.told(f"cannot remove objects of {self.url}"):
                 try:
-                    self.store.delete(some)
+                    self.quick.delete(some)
                 except FileNotFoundError:  # the others may be there
                     for path in some:
                         with contextlib.suppress(FileNotFoundError):
-                            self.store.delete(path)
+                            self.quick.delete(path)
 
     # ---- on the loop ----
 
