@@ -2,7 +2,8 @@
 
 A checkpoint only reads: the state says, in one transaction, how many bytes of records are settled, and those
 since the last checkpoint are the segment. Order: what belongs to the segment, the segment, a look whether it
-counts, and only then the bodies and archives come under their final names.
+counts, and only then the bodies and archives come under their final names. Where the output fails in between,
+the next checkpoint begins with the rest of it, and makes the same segment: each step may be done again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,16 @@ class _Settled(NamedTuple):
     archives: Mapping[str, int]
 
 
+class _Begun(NamedTuple):
+    """A segment that is being written: its lines, up to which byte of both files it goes, what it posts."""
+
+    segment: JournalSegment
+    lines: bytes
+    end: int
+    data_end: int
+    posted: list[Path]
+
+
 class Checkpoints:
     """The checkpoints of one epoch. `publish` gets the epoch and lines once they count, as do `archives`.
 
@@ -53,6 +64,7 @@ class Checkpoints:
         self._archives = archives
         self._keeps_state = keeps_state
         self._number = 0
+        self._begun: _Begun | None = None
         self._done = _length(directory.results)
         self._data_done = _length(directory.results.with_name("data.jsonl"))
 
@@ -64,17 +76,18 @@ class Checkpoints:
             StorageError: the state or the output failed.
         """
         self._lease.require()
+        written = self._finish()
         copy = self._directory.own / "checkpoint.db"
         has_state = self._keeps_state or is_last
         ends = self._copied(copy) if has_state else self._settled()
         if ends is None:
-            return None
+            return written
         end, data_end, archived = ends
         log = self._lease.log
         segment = JournalSegment(self._lease.epoch, self._number + 1)
         posted = self._outbox()
         if end == self._done and data_end == self._data_done and not posted and not is_last:
-            return None
+            return written
         begin, data_begin = self._done, self._data_done
         lines = _between(self._directory.results, begin, end)
         if data_end > data_begin:
@@ -87,20 +100,31 @@ class Checkpoints:
             log.place.write(log.path(f"{segment.name}.db"), copy)
         if self._archives is not None:
             self._archives.secure(segment, archived)
+        files = [path for some in posted.values() for path in some]
+        self._begun = _Begun(segment, lines, end, data_end, files)
+        return self._finish()
+
+    def _finish(self) -> JournalSegment | None:
+        """Make the segment that was begun, and publish what it names once it counts."""
+        if self._begun is None:
+            return None
         self._lease.require()
-        if not log.place.create(log.path(f"{segment.name}.jsonl"), lines):
-            raise StorageError(f"{log.path(segment.name)}.jsonl is there, and nobody else may write it")
+        segment, lines, end, data_end, posted = self._begun
+        log = self._lease.log
+        path = log.path(f"{segment.name}.jsonl")
+        if not log.place.create(path, lines) and log.place.read(path) != lines:
+            raise StorageError(f"{path} is there, and nobody else may write it")
         self._lease.confirm()
         self._number, self._done, self._data_done = segment.number, end, data_end
+        for file in posted:
+            file.unlink(missing_ok=True)
         self._publish(segment.epoch, lines.splitlines())
         if self._archives is not None:
             self._archives.publish_whole()
-        for files in posted.values():
-            for path in files:
-                path.unlink(missing_ok=True)
         if self._keeps_state and segment.number > 1:
             before = JournalSegment(segment.epoch, segment.number - 1)
             log.place.remove(log.path(f"{before.name}.db"))
+        self._begun = None
         return segment
 
     def _outbox(self) -> dict[int, list[Path]]:

@@ -1,4 +1,4 @@
-"""Files that a session of a shard takes from the output to its disk, and leaves in the output at its end."""
+"""Files beside the journal of a shard: links that others posted for it, and copies of its state."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fetcher.cluster.lease import Lease
-from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.shard_log import ShardLog
 from fetcher.errors import StorageError
-from fetcher.run_dir import OWN, RunDirectory
+from fetcher.run_dir import RunDirectory
 
 
 def fill_inbox(log: ShardLog, directory: RunDirectory, inbox: Mapping[int, Sequence[str]]) -> dict[int, Path]:
@@ -36,15 +35,3 @@ def drop_copies(log: ShardLog, lease: Lease) -> None:
     for name in copies:
         if own and name != own[-1]:
             log.place.remove(log.path(name))
-
-
-def lay_out(log: ShardLog, directory: RunDirectory, place: FolderPlace, lease: Lease) -> None:
-    """Let the shard be a run directory in the output, for the commands that read those."""
-    folder = f"{log.index:04d}"
-    lease.require()
-    for path in (directory.results, directory.results.with_name("data.jsonl")):
-        if path.exists():
-            place.write(f"{folder}/{path.name}", path)
-    place.write(f"{folder}/{OWN}/share.json", directory.share)
-    place.write(f"{folder}/{OWN}/state.db", directory.own / "checkpoint.db")
-    (place.root / folder / OWN / "parts").mkdir(exist_ok=True)

@@ -44,12 +44,12 @@ class JournalSegment(NamedTuple):
 
 
 class ShardLog:
-    """The log of shard `index` in a place."""
+    """The log of shard `index` in a place, in a `folder` of its own."""
 
-    def __init__(self, place: Place, index: int) -> None:
+    def __init__(self, place: Place, index: int, *, folder: str | None = None) -> None:
         self.place = place
         self.index = index
-        self.folder = f"{JOURNAL}/{index:04d}"
+        self.folder = folder or f"{JOURNAL}/{index:04d}"
 
     def path(self, name: str) -> str:
         return f"{self.folder}/{name}"

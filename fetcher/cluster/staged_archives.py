@@ -31,7 +31,6 @@ from fetcher.settings import Settings
 from fetcher.stores.cdxj import CAPTURES, CDXJ, INDEX, index_left
 from fetcher.stores.growing_file import OPEN
 
-ARCHIVING = frozenset({"warc", "parquet"})  # stores
 _NOTES = re.compile(r"E([0-9]{2,9})\.archives")
 _BLOCK = 1024 * 1024
 _Lengths = dict[str, int]  # by the path in the shard's folder
@@ -47,6 +46,7 @@ class StagedArchives:
         self._root = bodies.root
         self._label = f"{log.index:04d}-{bodies.epoch:05d}-"
         self._staged = self._of(bodies.epoch)
+        self.published = RunDirectory(self._root)
         self._noted: dict[int, _Lengths] = {}  # of the last two segments
         self._published: set[str] = set()
 

@@ -19,6 +19,7 @@ import msgspec
 
 from fetcher.errors import StorageError
 from fetcher.model import Outcome
+from fetcher.policy.filenames import PATH_BYTES
 from fetcher.run_dir import OWN
 from fetcher.settings import Settings
 from fetcher.stores.dir_cache import DirCache
@@ -41,6 +42,7 @@ class StagedBodies:
         self.root = root
         self._staged = root / OWN / "staged"
         self.epoch = epoch
+        self.path_bytes = PATH_BYTES
         self.parts = self.of(epoch) / "parts"
 
     def of(self, epoch: int) -> Path:
