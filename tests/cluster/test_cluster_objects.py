@@ -117,6 +117,9 @@ def test_a_list_comes_to_what_it_comes_to_on_one_machine(program: Program, bucke
     refused = program.run("get", "-i", "urls.txt", "-o", f"{bucket.url}/b", "--state", "state", *run[-4:])
     assert refused.code == 2
     assert "holds the state of" in refused.err
+    refused = program.run("get", "-i", "urls.txt", "-o", f"{bucket.url}/alone", *run[-4:])
+    assert refused.code == 2
+    assert f"{bucket.url}/alone is the output of one machine" in refused.err
 
 
 def test_whatever_is_killed_the_same_command_ends_it(tmp_path: Path, bucket: Bucket) -> None:
