@@ -20,7 +20,7 @@ _QUICK_BYTES = 64 * 1024  # a lease is no longer, and has no minute to spare
 _STREAM_PART_BYTES = 64 * 1024**2  # of what has a length that nobody knows: S3 takes 10,000 parts
 _STREAM_PARTS_AT_ONCE = 2
 _READ_BYTES = 1024**2
-_PAUSES_S = (0.1, 0.5, 2.0)
+_PATIENCE_S, _PAUSE_S = 5.0, 0.5
 _PROBE = "journal/conditional-create"
 
 
@@ -44,6 +44,7 @@ class BucketPlace:
             ConfigError: it does not know conditional requests.
             StorageError: it refuses, or can't be reached.
         """
+        self.names("journal")  # soon an error where nothing may be seen
         self.create(_PROBE, b"1")
         if self.create(_PROBE, b"2"):
             raise ConfigError(
@@ -54,14 +55,14 @@ class BucketPlace:
 
     def create(self, path: str, source: bytes | Path) -> bool:
         data = source.read_bytes() if isinstance(source, Path) else source
-        for pause_s in (*_PAUSES_S, None):
+        begun = time.monotonic()
+        while True:
             try:
                 return self._create(path, data)
             except StorageError:  # it may have been made all the same: the next try tells
-                if pause_s is None:
+                if time.monotonic() - begun > _PATIENCE_S:
                     raise
-                time.sleep(pause_s)
-        raise AssertionError
+                time.sleep(_PAUSE_S)
 
     def _create(self, path: str, data: bytes) -> bool:
         """Make an object once. True too if it is there with these bytes: by a try whose answer was lost."""

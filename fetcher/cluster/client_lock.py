@@ -15,9 +15,11 @@ from pathlib import Path
 
 from fetcher.cluster.bucket_place import BucketPlace
 from fetcher.cluster.lease import Lease, LeaseLost, LeaseTimes, acquire, kept_up
+from fetcher.cluster.manifest import MANIFEST
 from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.shard_log import JOURNAL, ShardLog
 from fetcher.errors import ConfigError, DirectoryInUse, StorageError
+from fetcher.kept_output import JOURNALS
 from fetcher.run_dir import RunDirectory
 
 
@@ -50,7 +52,7 @@ async def client_lock(
     """Keep other clients out until the block ends, or this process does. None once it `is_stopped` meanwhile.
 
     Raises:
-        ConfigError: it is the run directory of one machine, or a store without conditional requests.
+        ConfigError: it is the output of one machine, or a store without conditional writes.
         DirectoryInUse: another client runs there.
         StorageError: it can't be made or written.
     """
@@ -58,7 +60,7 @@ async def client_lock(
         async with _folder_lock(place.root):
             yield ClientLock(None)
         return
-    await asyncio.to_thread(place.check)
+    await asyncio.to_thread(_check, place)
     lease = await asyncio.to_thread(_take, place, times, notice, is_stopped)
     if lease is None:
         yield None
@@ -71,6 +73,14 @@ async def client_lock(
         await asyncio.to_thread(keeping.close)
         with contextlib.suppress(StorageError):
             await asyncio.to_thread(lease.release, None)
+
+
+def _check(place: BucketPlace) -> None:
+    place.check()
+    if place.exists(JOURNALS[0]) and not place.exists(MANIFEST):
+        raise ConfigError(
+            f"output: {place.name} is the output of one machine", hint="choose another --output"
+        )
 
 
 class _Stopped(Exception):

@@ -20,7 +20,7 @@ import msgspec
 from fetcher import wiring
 from fetcher.cluster.client_lock import ClientLock, client_lock
 from fetcher.cluster.divided_list import SpooledList
-from fetcher.cluster.lease import read_end
+from fetcher.cluster.lease import LeaseLost, read_end
 from fetcher.cluster.rounds import Rounds
 from fetcher.cluster.settings_check import check_settings
 from fetcher.cluster.settled_list import ListedRun, settle_list
@@ -177,7 +177,6 @@ class ClusterDownload(Download):
             await asyncio.to_thread(self._look_at_shards, listed)
             bus.emit(RunStarted(0))
             stopped = await self._conduct(client, listed, threads, records, lock)
-            lock.require()
             if len(self._stopped) < 2:
                 await asyncio.to_thread(join_records, self._output, shards)
                 if self._copies is not None:
@@ -264,7 +263,10 @@ class ClusterDownload(Download):
                     if isinstance(error, WorkerDied):
                         break
                     conductor.stop(_FAILED)
-            await self._emit(records, range(listed.manifest.shards))
+            if lock.is_held:
+                await self._emit(records, range(listed.manifest.shards))
+        if failure is None or isinstance(failure, LeaseLost):
+            lock.require()  # which tells more
         if failure is not None:
             raise failure
         if self._follows and rounds.undelivered and not self._stopped and not lost:

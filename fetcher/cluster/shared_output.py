@@ -26,7 +26,7 @@ def place_of(output: str, *, fsync: bool = False) -> FolderPlace | BucketPlace:
 def bodies_of(place: Place, lease: Lease, directory: RunDirectory) -> StagedBodies | StagedObjects:
     """Return the bodies of the shard whose run directory and lease are given. Raises `StorageError`."""
     if isinstance(place, BucketPlace):
-        return StagedObjects(place, lease.log.index, lease.epoch, directory, is_handed_on=lease.is_handed_on)
+        return StagedObjects(place, lease, directory)
     assert isinstance(place, FolderPlace)
     return StagedBodies(place.root / f"{lease.log.index:04d}", lease.epoch)
 

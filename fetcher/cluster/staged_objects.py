@@ -7,14 +7,15 @@ is gone: so one of those that wakes late finds nothing to copy over what has com
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from fetcher.cluster.bucket_place import BucketPlace
-from fetcher.cluster.shard_log import JOURNAL
+from fetcher.cluster.lease import Lease
 from fetcher.errors import StorageError
 from fetcher.model import Outcome
 from fetcher.policy.object_urls import ObjectUrl
@@ -27,6 +28,7 @@ from fetcher.stores.objects import ObjectStore
 
 _STAGED = f"{OWN_FOLDER}/staged"
 _EPOCH = re.compile(rf"{re.escape(_STAGED)}/E([0-9]{{2,9}})/")
+_LEASE_LOOK_S = 1.0
 _LONGEST_EPOCH = f"{_STAGED}/E000000000"
 
 
@@ -39,21 +41,19 @@ _decode = msgspec.json.Decoder(_Stored).decode
 
 
 class StagedObjects:
-    """The bodies of shard `index`, as the owner of `epoch` sees them.
+    """The bodies of one shard, as the owner of `lease` sees them.
 
     Parts of large bodies are in its run directory. What was not handed on may have left uploads behind.
     """
 
-    def __init__(
-        self, place: BucketPlace, index: int, epoch: int, directory: RunDirectory, *, is_handed_on: bool
-    ) -> None:
+    def __init__(self, place: BucketPlace, lease: Lease, directory: RunDirectory) -> None:
         self._place = place
-        self._index = index
-        self._epoch = epoch
-        self._url = place.url.below(f"{index:04d}")
+        self._lease = lease
+        self._epoch = lease.epoch
+        self._url = place.url.below(f"{lease.log.index:04d}")
         self._own = directory.own
         self._client = self._connected(self._url)
-        self._has_left_uploads = epoch > 1 and not is_handed_on
+        self._has_left_uploads = lease.epoch > 1 and not lease.is_handed_on
         self._listing: ObjectListing | None = None
         self.parts = directory.parts
         self.path_bytes = self._url.below(_LONGEST_EPOCH).path_bytes
@@ -65,7 +65,8 @@ class StagedObjects:
 
     def open(self, settings: Settings) -> StagedObjectStore:  # noqa: ARG002 - that of `StagedBodies`
         """Return the store that stages bodies of this epoch."""
-        return StagedObjectStore(self._connected(self._url.below(_folder(self._epoch))), self._listed())
+        client = self._connected(self._url.below(_folder(self._epoch)))
+        return StagedObjectStore(client, self._listed(), self._lease)
 
     def has(self, path: str, length: int | None) -> bool:
         """Tell whether a published body of that length was at a path as this began; None is any."""
@@ -103,7 +104,7 @@ class StagedObjects:
         if self._has_left_uploads:
             with contextlib.suppress(StorageError):  # they only cost, and a rule of the bucket may end them
                 self._client.abort_below(_STAGED)
-                self._place.end_uploads(f"{JOURNAL}/{self._index:04d}")
+                self._place.end_uploads(self._lease.log.folder)
 
     def drop(self) -> None:
         """Remove all that is staged up to this epoch, at the end of a shard: a later one may have begun."""
@@ -122,9 +123,28 @@ class StagedObjects:
 class StagedObjectStore(ObjectStore):
     """`ports.Store` that stages bodies by `client`; those that are known are looked for in a listing."""
 
-    def __init__(self, client: ObjectClient, listing: ObjectListing) -> None:
+    def __init__(self, client: ObjectClient, listing: ObjectListing, lease: Lease) -> None:
         super().__init__(client, overwrite=True)
         self._listing = listing
+        self._lease = lease
+
+    async def put(self, batch: Sequence[Outcome]) -> list[str | StorageError | None]:
+        """Put each body under its job's path, as long as the lease is held: a store may be away for minutes.
+
+        Raises:
+            LeaseLost: nothing of it will count.
+            StorageError: systemic.
+
+        Cancelling abandons what is under way.
+        """
+        putting = asyncio.ensure_future(super().put(batch))
+        try:
+            while not (await asyncio.wait({putting}, timeout=_LEASE_LOOK_S))[0]:
+                self._lease.require()
+            return putting.result()
+        finally:
+            putting.cancel()
+            await asyncio.gather(putting, return_exceptions=True)
 
     async def _chosen(self, outcome: Outcome, body: object) -> tuple[str | None, bool]:  # noqa: ARG002
         return own_path(outcome.job) or outcome.job.path, False

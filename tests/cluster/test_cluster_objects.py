@@ -117,6 +117,9 @@ def test_a_list_comes_to_what_it_comes_to_on_one_machine(program: Program, bucke
     refused = program.run("get", "-i", "urls.txt", "-o", f"{bucket.url}/b", "--state", "state", *run[-4:])
     assert refused.code == 2
     assert "holds the state of" in refused.err
+    refused = program.run("get", "-i", "urls.txt", "-o", f"{bucket.url}/alone", *run[-4:])
+    assert refused.code == 2
+    assert f"{bucket.url}/alone is the output of one machine" in refused.err
 
 
 def test_whatever_is_killed_the_same_command_ends_it(tmp_path: Path, bucket: Bucket) -> None:
@@ -195,14 +198,16 @@ def test_a_crawl_comes_to_the_pages_of_one_process(tmp_path: Path, bucket: Bucke
 
 def test_a_second_client_is_refused(tmp_path: Path, bucket: Bucket) -> None:
     out = f"{bucket.url}/in/it"
-    with Site({}, HOSTS[1:2]) as site, Cluster(tmp_path / "cluster") as cluster:
-        site.route("/slow", slow)
-        urls = [f"http://{HOSTS[1]}:{site.port}/slow/{n}" for n in range(60)]
+    pages = {f"/{n}": b"page" for n in range(20)}
+    with Site(pages, HOSTS[1:2]) as site, Cluster(tmp_path / "cluster") as cluster:
+        urls = [f"http://{HOSTS[1]}:{site.port}/{n}" for n in range(20)]
         listed = write_list(tmp_path / "urls.txt", urls)
         cluster.add_worker()
+        site.hold_after(5)
         with cluster.client("get", listed, out, **SETTINGS) as first:
-            assert eventually(lambda: len(site.log) > 5)
+            assert site.wait(lambda s: len(s.log) > 5, 60)
             with cluster.client("get", listed, out, **SETTINGS) as second:
                 assert second.wait() == IN_USE
+            site.release()
             assert first.wait() == 0
         check_whole(bucket, urls)

@@ -16,7 +16,7 @@ from support.objectstore import Bucket, ObjectServer, Relay, object_server
 
 from fetcher.cluster.bucket_place import BucketPlace
 from fetcher.cluster.checkpoints import Checkpoints
-from fetcher.cluster.lease import LeaseTimes, acquire
+from fetcher.cluster.lease import Lease, LeaseTimes, acquire, boot_clock
 from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.shard_log import JournalSegment, ShardLog
 from fetcher.cluster.staged_objects import StagedObjects
@@ -120,7 +120,8 @@ def test_an_owner_that_wakes_late_copies_nothing_over_what_counts(
     stored: BucketPlace, bucket: Bucket, tmp_path: Path
 ) -> None:
     def bodies(epoch: int) -> StagedObjects:
-        return StagedObjects(stored, 7, epoch, RunDirectory(tmp_path), is_handed_on=False)
+        lease = Lease(ShardLog(stored, 7), epoch, LeaseTimes(), boot_clock())
+        return StagedObjects(stored, lease, RunDirectory(tmp_path))
 
     def stage(epoch: int, name: str, text: bytes) -> None:
         bucket.write(f"in/it/0007/.fetcher/staged/E{epoch:02d}/host/{name}", text)
@@ -155,7 +156,8 @@ def test_a_body_too_large_for_one_copy_is_copied_in_parts(
     monkeypatch.setattr(object_client, "_MOST_COPIED", 8 * 1024**2)
     key = "in/it/0007/.fetcher/staged/E01/host/large"
     bucket.server.control.put_object(Bucket=bucket.name, Key=key, Body=LARGE, ContentType="image/png")
-    bodies = StagedObjects(stored, 7, 1, RunDirectory(tmp_path), is_handed_on=False)
+    lease = Lease(ShardLog(stored, 7), 1, LeaseTimes(), boot_clock())
+    bodies = StagedObjects(stored, lease, RunDirectory(tmp_path))
     line = b'{"state":"done","path":"host/large","bytes":%d}' % len(LARGE)
     for _ in range(2):  # the second time it is gone
         bodies.publish(1, [line])
