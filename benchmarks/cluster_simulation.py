@@ -7,6 +7,7 @@ The sizes of hosts follow Zipf's law. They go to shards, and those that are too 
 rules of `fetcher/policy/shares.py`; shards go to threads of workers as they become free, the largest first.
 A shard takes as long as its slowest host, or as its thread needs for all of them. What one record and one
 row cost, and how fast a state is made anew, is measured here, on this machine, with the program's own code.
+Nothing is compressed in its archives, and no machine is lost.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ from fetcher.cluster.lease import LeaseTimes
 from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.restore import restore
 from fetcher.cluster.shard_log import JournalSegment, ShardLog
-from fetcher.cluster.shard_messages import ClusterTimes
+from fetcher.cluster.shard_messages import AGES, ClusterTimes
 from fetcher.engine.record_builder import encode_record
 from fetcher.model import Record
 from fetcher.policy.shares import Share
 from fetcher.run_dir import RunDirectory
+from fetcher.stores import parquet, warc
 
 SHARDS_PER_THREAD = 4
 MEASURED = 50_000  # records
-WARC_BYTES = 1024**3  # of one archive
+FILES_OF_A_SHARD = 9  # one epoch's claim, lease, counts, archives and copy of the state; its run directory's
 PIECE_BYTES = 32 * 1024**2  # of a divided list
 
 
@@ -73,12 +75,17 @@ def main() -> None:
     checkpoint_s = ClusterTimes().checkpoint_s
     record_bytes, row_bytes, rows_per_s = measured
     segments = np.maximum(segments_of(times), load / ClusterTimes().checkpoint_records).sum() + shards
+    pieces = 2 * -(-int(urls * 100) // PIECE_BYTES)
+    beside = segments + FILES_OF_A_SHARD * shards + pieces
     print()
-    line("objects of the journal", f"{segments:,.0f}, or one for {urls / segments:,.0f} records")
+    line("segments of the journal", f"{segments:,.0f}, or one for {urls / segments:,.0f} records")
     line("bytes of the journal", size(urls * record_bytes))
-    line("objects of the divided list", f"{2 * -(-int(urls * 100) // PIECE_BYTES):,}")
-    line("objects of bodies, one for each", f"{urls:,} ({size(urls * given.body)})")
-    line("objects of bodies, in archives of 1 GiB", f"{int(urls * given.body / WARC_BYTES) + shards:,}")
+    line("objects of the divided list", f"{pieces:,}")
+    line("other objects of shards", f"{FILES_OF_A_SHARD * shards:,}")
+    line("bodies as files", f"{urls:,} ({size(urls * given.body)}), {beside + urls:,.0f} objects in all")
+    for store, most in (("warc", warc.SIZE), ("parquet", parquet.SIZE)):
+        archives = np.ceil(load * given.body / most).sum()
+        line(f"archives, with --store {store}", f"{archives:,.0f}, {beside + archives:,.0f} objects in all")
     line(
         "state of the mean shard, of the largest",
         f"{size(load.mean() * row_bytes)}, {size(load.max() * row_bytes)}",
@@ -147,11 +154,11 @@ def segments_of(times: np.ndarray) -> np.ndarray:
     rules = ClusterTimes()
     age, found = 0.0, np.zeros(len(times))
     for after in (rules.checkpoint_s, rules.most_checkpoint_s):
-        until = 60 * after if after == rules.checkpoint_s else np.inf
+        until = AGES * after if after == rules.checkpoint_s else np.inf
         found += np.clip(times - age, 0, until - age) / after
         if after == rules.checkpoint_s:
-            age = 60 * rules.most_checkpoint_s
-            found += 60 * np.log(np.clip(times, until, age) / until)
+            age = AGES * rules.most_checkpoint_s
+            found += AGES * np.log(np.clip(times, until, age) / until)
     return found
 
 

@@ -17,6 +17,7 @@ from fetcher.kept_output import check_output
 from fetcher.model import Summary
 from fetcher.network_disks import network_disk
 from fetcher.object_output import ObjectOutput
+from fetcher.policy.filenames import PATH_BYTES
 from fetcher.policy.shares import Share, ShareRules
 from fetcher.ports import Backend, Observer, Source, Store
 from fetcher.run_dir import RunDirectory, directory_of
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 
 
 class RunPlace(NamedTuple):
-    """Directory, store and post of a run that is part of a larger one."""
+    """Directory, store and post of a run that is part of a larger one, and how long a body's path may be."""
 
     directory: RunDirectory
     store: Store
     post: ShardPost | None
+    path_bytes: int = PATH_BYTES
 
 
 class Download:
@@ -175,7 +177,7 @@ class Download:
                 parts=directory.parts,
                 share=share,
                 post=self._make_post(share),
-                path_bytes=wiring.most_path_bytes(directory),
+                path_bytes=wiring.most_path_bytes(directory) if place is None else place.path_bytes,
             )
             stored = None
             if place is None:

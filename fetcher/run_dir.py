@@ -182,6 +182,8 @@ class RunDirectory:
 def directory_of(settings: Settings) -> RunDirectory:
     """Return the run directory that the settings name: the output, or with an object store the state.
 
+    On a cluster the state is with the workers, and only copies of it may be here.
+
     Raises `ConfigError` for an address that can't be one, and for what does not go with it.
     """
     output, state = settings.output, settings.state
@@ -196,7 +198,7 @@ def directory_of(settings: Settings) -> RunDirectory:
         url = object_url(output)
     except ValueError as error:
         raise ConfigError(f"output: {error}") from None
-    if state is None or is_object_url(state):
+    if (state is None and settings.cluster is None) or (state is not None and is_object_url(state)):
         raise ConfigError(
             f"output: with bodies in {url}, state and records need a folder on this machine",
             hint="name it: --state DIR",
@@ -215,7 +217,7 @@ def directory_of(settings: Settings) -> RunDirectory:
             raise ConfigError(f"{key}: {why}", hint="leave it out, or give a folder as --output")
     if find_spec("obstore") is None or find_spec("boto3") is None:
         raise ConfigError(f"output: {url.scheme}:// needs libraries", hint="pip install 'fetcher[objects]'")
-    return RunDirectory(Path(state), url)
+    return RunDirectory(Path(output if state is None else state), url)
 
 
 def _make_folder(path: Path) -> None:

@@ -549,6 +549,13 @@ def convert(option: Option, value: Any, label: str = "") -> Any:
         raise ConfigError(f"{label or option.key}: expected {kind.expected}, {got}", hint=hint) from None
 
 
+def check_library(settings: Settings) -> None:
+    """Raise `ConfigError` if the store needs a library that is not installed here."""
+    for store, module, extra in (("warc", "warcio", "warc"), ("parquet", "pyarrow", "table")):
+        if settings.store == store and find_spec(module) is None:
+            raise ConfigError(f"store: {store} needs a library", hint=f"pip install 'fetcher[{extra}]'")
+
+
 def build(
     typed: Mapping[str, Any], command: Command = "get", *, place: Callable[[str], str] = str
 ) -> Settings:
@@ -560,9 +567,7 @@ def build(
         if typed.get(one) and typed.get(other):
             raise ConfigError(f"{place(one)}: cannot stand together with {place(other)}")
     settings = Settings(**typed)
-    for store, module, extra in (("warc", "warcio", "warc"), ("parquet", "pyarrow", "table")):
-        if settings.store == store and find_spec(module) is None:
-            raise ConfigError(f"store: {store} needs a library", hint=f"pip install 'fetcher[{extra}]'")
+    check_library(settings)
     if settings.digest == "blake3" and find_spec("blake3") is None:
         raise ConfigError("digest: blake3 needs a library", hint="pip install 'fetcher[blake3]'")
     if settings.reparse and settings.parser is None:

@@ -351,10 +351,13 @@ def make_body_options(
     )
 
 
-def make_store(settings: Settings, directory: RunDirectory, client: ObjectClient | None = None) -> Store:
+def make_store(
+    settings: Settings, directory: RunDirectory, client: ObjectClient | None = None, **staged: Any
+) -> Store:
     """Return the store that the settings name, below the run directory, or where its bodies go.
 
-    `client` has the connection to an object store; without it, nothing is written there.
+    `client` has the connection to an object store; without it, nothing is written there. `staged` is what an
+    archive is told that is published elsewhere (see `ArchiveStore`).
     """
     if directory.url is not None and settings.store == "files":
         from fetcher.stores.object_client import ObjectClient  # noqa: PLC0415
@@ -373,10 +376,10 @@ def make_store(settings: Settings, directory: RunDirectory, client: ObjectClient
             "http-header-user-agent": user_agent(settings),
             "robots": "ignore" if settings.no_robots else "obey",
         }
-        warc: Store = cls(directory.root, own=directory.own, info=info, fsync=settings.fsync)
+        warc: Store = cls(directory.root, own=directory.own, info=info, fsync=settings.fsync, **staged)
         return warc
     if settings.store == "parquet":
-        parquet: Store = cls(directory.root, own=directory.own, fsync=settings.fsync)
+        parquet: Store = cls(directory.root, own=directory.own, fsync=settings.fsync, **staged)
         return parquet
     store: FilesStore = cls(
         directory.root,

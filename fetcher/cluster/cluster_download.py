@@ -10,22 +10,24 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fetcher import wiring
-from fetcher.cluster.client_lock import client_lock
-from fetcher.cluster.divided_list import DividedList, SpooledList, read_divided
-from fetcher.cluster.lease import read_end
-from fetcher.cluster.manifest import Manifest, keep_manifest, known_manifest
-from fetcher.cluster.places import FolderPlace
+from fetcher.cluster.client_lock import ClientLock, client_lock
+from fetcher.cluster.divided_list import SpooledList
+from fetcher.cluster.lease import LeaseLost, read_end
 from fetcher.cluster.rounds import Rounds
 from fetcher.cluster.settings_check import check_settings
+from fetcher.cluster.settled_list import ListedRun, settle_list
 from fetcher.cluster.shard_log import ShardLog
 from fetcher.cluster.shard_messages import ClusterTimes, ShardResult, ShardStatus, ShardTask
+from fetcher.cluster.shared_output import place_of
+from fetcher.cluster.state_copies import StateCopies
 from fetcher.cluster.whole_records import NewRecords, join_records
 from fetcher.cluster.whole_snapshot import WholeSnapshot
 from fetcher.download import Download
@@ -47,13 +49,8 @@ if TYPE_CHECKING:
 SHARDS_PER_THREAD = 4
 WORKERS_DIED = "workers-died"
 _FAILED = "failed"  # an error ended the run
-
-
-class _Listed(NamedTuple):
-    """A run whose list is divided."""
-
-    manifest: Manifest
-    list: DividedList
+_AT_ONCE = 16  # shards that are looked at
+_LOCK_LOOK_S = 1.0
 
 
 class ClusterDownload(Download):
@@ -75,7 +72,8 @@ class ClusterDownload(Download):
         super().__init__(settings, environ=environ, observers=observers, command=command)
         self._command = command
         self._times = times or ClusterTimes()
-        self._output = FolderPlace(Path(settings.output), fsync=settings.fsync)
+        self._output = place_of(settings.output, fsync=settings.fsync)
+        self._copies = None if settings.state is None else StateCopies(self._output, Path(settings.state))
         self._whole = WholeSnapshot()
         self._rounds = Rounds(settings.max_pages if self._follows else None)
         self._bus: EventBus | None = None
@@ -146,16 +144,30 @@ class ClusterDownload(Download):
         self._began = asyncio.get_running_loop().time()
         for level, text in self._noticed:
             bus.notice_once(level, text)
-        async with client_lock(self._output.root), connected(settings.cluster or "") as client:
-            threads = await check_workers(client)
-            spooled = SpooledList(
-                JobFactory(settings.method, settings.data), settings.shards or SHARDS_PER_THREAD * threads
+        async with contextlib.AsyncExitStack() as stack:
+            lock = await stack.enter_async_context(
+                client_lock(self._output, self._times.lease, self.notice, lambda: bool(self._stopped))
             )
+            if lock is None:
+                return Summary(stopped=self._stopped[0])
+            if self._copies is not None:
+                self._copies.check()
+            client = await stack.enter_async_context(connected(settings.cluster or ""))
+            threads = await check_workers(client)
+            most_shards = settings.shards or SHARDS_PER_THREAD * threads
+            spooled = SpooledList(JobFactory(settings.method, settings.data), most_shards)
             try:
                 if not await spooled.read(sources, lambda: bool(self._stopped)):
                     return Summary(stopped=self._stopped[0])
                 listed = await asyncio.to_thread(
-                    self._divide, spooled, threads, lambda host: throttle_of(host).most
+                    settle_list,
+                    self._output,
+                    spooled,
+                    settings,
+                    self._command,
+                    most_shards,
+                    most_exchanges=lambda host: throttle_of(host).most,
+                    notice=self.notice,
                 )
             finally:
                 spooled.close()
@@ -164,46 +176,23 @@ class ClusterDownload(Download):
             records = await asyncio.to_thread(NewRecords, self._output, shards)
             await asyncio.to_thread(self._look_at_shards, listed)
             bus.emit(RunStarted(0))
-            stopped = await self._conduct(client, listed, threads, records)
+            stopped = await self._conduct(client, listed, threads, records, lock)
             if len(self._stopped) < 2:
-                await asyncio.to_thread(join_records, self._output, shards, self._output.root)
+                await asyncio.to_thread(join_records, self._output, shards)
+                if self._copies is not None:
+                    await asyncio.to_thread(self._copies.make, listed.manifest)
         return self._sum_up(stopped)
 
     # ---- before anything is fetched ----
 
-    def _divide(self, spooled: SpooledList, threads: int, most_exchanges: Callable[[str], int]) -> _Listed:
-        """Write the list by shards, unless that was done; the first run settles how many there are."""
-        settings, place = self.settings, self._output
-        manifest = known_manifest(place, self._command, settings.shards)
-        if manifest is None:
-            divided: Mapping[str, int] = {}
-            shards = settings.shards or SHARDS_PER_THREAD * threads
-            if not (self._follows or settings.no_split_hosts):
-                divided = spooled.divided_hosts(most_exchanges)
-            for host, number in divided.items():
-                self.notice(
-                    "info", f"{host} is too large for one shard: {number} share its URLs and its limits"
-                )
-            manifest = Manifest(command=self._command, shards=shards, divided=divided, version=__version__)
-        elif manifest.digest == spooled.digest:
-            made = read_divided(place, manifest.list_number)
-            if made is not None:
-                return _Listed(manifest, made)
-        before, number = manifest.list_number, manifest.list_number + 1
-        made = spooled.divide(place, number, manifest.shards, manifest.divided, is_whole=self._follows)
-        manifest = msgspec.structs.replace(manifest, list_number=number, digest=spooled.digest)
-        keep_manifest(place, manifest)
-        if before:
-            place.remove(f"lists/{before:04d}")
-        return _Listed(manifest, made)
-
-    def _look_at_shards(self, listed: _Listed) -> None:
+    def _look_at_shards(self, listed: ListedRun) -> None:
         """See from the output what each shard has to do."""
         rounds, settings = self._rounds, self.settings
         again = settings.refresh or settings.retry_failed
-        for shard in range(listed.manifest.shards):
-            log = ShardLog(self._output, shard)
-            epoch, end = read_end(log)
+        logs = [ShardLog(self._output, shard) for shard in range(listed.manifest.shards)]
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            ends = [*threads.map(read_end, logs)]
+        for shard, (log, (epoch, end)) in enumerate(zip(logs, ends, strict=True)):
             number = listed.list.of(shard)
             is_over = rounds.begin(
                 shard,
@@ -225,14 +214,14 @@ class ClusterDownload(Download):
     # ---- while shards run ----
 
     async def _conduct(
-        self, client: Client, listed: _Listed, threads: int, records: NewRecords
+        self, client: Client, listed: ListedRun, threads: int, records: NewRecords, lock: ClientLock
     ) -> str | None:
         """Have all shards run that have something to do. Returns why the run was stopped, if it was."""
         from fetcher.cluster.conductor import Conductor, ShardLostWorkers  # noqa: PLC0415
 
         settings, rounds = self.settings, self._rounds
         deadline_s = wiring.deadline_of(settings)
-        run = "fetcher-" + hashlib.sha256(os.fsencode(self._output.root.resolve())).hexdigest()[:12]
+        run = "fetcher-" + hashlib.sha256(os.fsencode(self._output.name)).hexdigest()[:12]
         failure: BaseException | None = None
         lost: list[int] = []
         async with contextlib.AsyncExitStack() as stack:
@@ -254,7 +243,7 @@ class ClusterDownload(Download):
             stack.callback(setattr, self, "_conductor", None)
             for why in self._stopped:
                 conductor.stop(why)
-            tasks = [asyncio.create_task(self._read(records))]
+            tasks = [asyncio.create_task(self._read(records)), asyncio.create_task(self._keep(lock))]
             if deadline_s is not None:
                 tasks.append(asyncio.create_task(self._stop_in_time(deadline_s)))
             stack.push_async_callback(_end, tasks)
@@ -274,20 +263,24 @@ class ClusterDownload(Download):
                     if isinstance(error, WorkerDied):
                         break
                     conductor.stop(_FAILED)
-            await self._emit(records, range(listed.manifest.shards))
+            if lock.is_held:
+                await self._emit(records, range(listed.manifest.shards))
+        if failure is None or isinstance(failure, LeaseLost):
+            lock.require()  # which tells more
         if failure is not None:
             raise failure
         if self._follows and rounds.undelivered and not self._stopped and not lost:
             raise RuntimeError(f"{rounds.undelivered} files of links are undelivered, and no shard runs")
         return self._stopped[0] if self._stopped else WORKERS_DIED if lost else None
 
-    def _task(self, run: str, listed: _Listed, shard: int, session: int) -> ShardTask:
+    def _task(self, run: str, listed: ListedRun, shard: int, session: int) -> ShardTask:
         settings, rounds = self.settings, self._rounds
         is_first = shard not in rounds.had_session
         settings = msgspec.structs.replace(
             settings,
             input=(),
-            output=str(self._output.root.resolve()),
+            output=self._output.name,
+            state=None,
             deadline=None,
             max_failures=None,
             max_pages=rounds.pages(shard) if self._follows else None,
@@ -346,6 +339,13 @@ class ClusterDownload(Download):
             self._rounds.posted(shard, result.posted)
         self._unread.add(shard)
         self._has_news.set()
+
+    async def _keep(self, lock: ClientLock) -> None:
+        """Stop at once when the run is another client's."""
+        while lock.is_held:  # noqa: ASYNC110  (the lease of an object store is kept by a thread)
+            await asyncio.sleep(_LOCK_LOOK_S)
+        self.stop(_FAILED)
+        self.stop(_FAILED)
 
     async def _stop_in_time(self, deadline_s: float) -> None:
         await asyncio.sleep(deadline_s)

@@ -19,6 +19,7 @@ from fetcher.cluster.shard_messages import HANDED_ON, ShardOrder, ShardResult, S
 from fetcher.cluster.shard_run import ShardRun
 from fetcher.errors import ConfigError
 from fetcher.network_disks import network_disk
+from fetcher.settings import check_library
 from fetcher.version import __version__
 
 _HANDING_ON_S = 45.0
@@ -111,6 +112,7 @@ def fetch_shard(task: ShardTask) -> ShardResult:
             f"cluster: worker {worker.address} has fetcher {__version__}, and this is {task.version}",
             hint="install the same version everywhere",
         )
+    check_library(task.settings)
     plugin = worker.plugins[task.run]
     assert isinstance(plugin, ClusterPlugin)
     return plugin.fetch(task)

@@ -195,15 +195,15 @@ class Conductor:
             if isinstance(result, WorkerSilent) and self._stop is not None:
                 return not_begun(self._make_task(shard, 0), self._stop)  # its lease ends, if not it
             if isinstance(result, KilledWorker | LeaseLost | WorkerSilent) and self._stop is None:
-                if isinstance(result, WorkerSilent) or self._may_go_on(shard):
+                if isinstance(result, WorkerSilent) or await self._may_go_on(shard):
                     self.submit([shard])
                     continue
                 raise ShardLostWorkers(shard) from result
             raise result
 
-    def _may_go_on(self, shard: int) -> bool:
+    async def _may_go_on(self, shard: int) -> bool:
         """Tell whether a shard that was given up has come further since the last time, or may try again."""
-        now = self._progress(shard)
+        now = await asyncio.to_thread(self._progress, shard)
         before, times = self._given_up.get(shard, (-1, 0))
         times = 1 if now > before >= 0 else times + 1
         self._given_up[shard] = now, times

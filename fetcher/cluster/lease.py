@@ -14,7 +14,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -58,12 +60,16 @@ class KeptLease(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class EpochOwner(msgspec.Struct, frozen=True):
-    """The process that claimed an epoch. `machine` also tells apart what can't see each other's processes."""
+    """The process that claimed an epoch. `machine` also tells apart what can't see each other's processes.
+
+    `claim` is of this claim alone.
+    """
 
     host: str
     machine: str
     process: int
     begun: str
+    claim: str = ""
 
 
 class LeaseLost(StorageError):
@@ -145,6 +151,29 @@ class Lease:
         self.log.place.write(self.log.path(f"E{self.epoch:02d}.lease"), msgspec.json.encode(kept))
 
 
+@contextmanager
+def kept_up(lease: Lease, times: LeaseTimes) -> Iterator[None]:
+    """Renew a lease in a thread of its own until the block ends."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(times.renew_s):
+            try:
+                lease.renew()
+            except LeaseLost:
+                return
+            except StorageError:
+                continue  # until it is over
+
+    thread = threading.Thread(target=renew, name="fetcher-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def read_end(log: ShardLog) -> tuple[int, ShardEnd | None]:
     """Return the newest epoch of a shard, 0 if there is none, and what its owner left when it was done."""
     epoch = log.newest_epoch()
@@ -199,7 +228,7 @@ def _is_gone(raw: bytes | None) -> bool:
 
 
 def _this_process() -> EpochOwner:
-    return EpochOwner(socket.gethostname(), _machine(), os.getpid(), _begun(os.getpid()))
+    return EpochOwner(socket.gethostname(), _machine(), os.getpid(), _begun(os.getpid()), uuid.uuid4().hex)
 
 
 @cache

@@ -10,7 +10,7 @@ from fetcher.cluster.places import Place
 from fetcher.cluster.shard_log import JOURNAL
 from fetcher.errors import ConfigError, StorageError
 
-_PATH = f"{JOURNAL}/run.json"
+MANIFEST = f"{JOURNAL}/run.json"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +34,13 @@ def known_manifest(place: Place, command: str, shards: int | None) -> Manifest |
         ConfigError: it is another command's, or has not as many `shards` as are wanted.
         StorageError: it can't be read.
     """
-    raw = place.read(_PATH)
+    raw = place.read(MANIFEST)
     if raw is None:
         return None
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except msgspec.MsgspecError as error:
-        raise StorageError(f"cannot read {_PATH} in the output: it is damaged") from error
+        raise StorageError(f"cannot read {MANIFEST} in the output: it is damaged") from error
     if manifest.command != command:
         raise ConfigError(
             f"output: it belongs to fetcher {manifest.command}, not {command}", hint="choose another --output"
@@ -55,4 +55,4 @@ def known_manifest(place: Place, command: str, shards: int | None) -> Manifest |
 
 def keep_manifest(place: Place, manifest: Manifest) -> None:
     """Keep a manifest, in the place of one that is there. Raises `StorageError`."""
-    place.write(_PATH, msgspec.json.encode(manifest))
+    place.write(MANIFEST, msgspec.json.encode(manifest))

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -19,14 +19,24 @@ _BLOCK = 1024 * 1024
 
 
 class Place(Protocol):
-    """Whole files by their paths. Blocking, in any thread. Raises `StorageError`, systemic."""
+    """Whole files by their paths. Blocking, in any thread. Raises `StorageError`, systemic.
+
+    `name` is the same wherever it is seen.
+    """
+
+    @property
+    def name(self) -> str: ...
 
     def create(self, path: str, source: bytes | Path) -> bool:
-        """Make a file of bytes, or as a copy of a local one; False if there is one already."""
+        """Make a file of bytes, or as a copy of a local one; False if there is one already.
+
+        The bytes are the caller's own, that nobody else would write: in an object store one that is there
+        with them was made by an earlier try of his.
+        """
         ...
 
-    def write(self, path: str, source: bytes | Path) -> None:
-        """Make a file, or replace the one that is there."""
+    def write(self, path: str, source: bytes | Path | Iterable[bytes]) -> None:
+        """Make a file, or replace the one that is there; of blocks too."""
 
     def read(self, path: str, begin: int = 0, end: int | None = None) -> bytes | None:
         """Return the bytes from `begin` to `end`; None if there is no such file."""
@@ -55,6 +65,10 @@ class FolderPlace:
         self.root = root
         self._fsync = fsync
 
+    @property
+    def name(self) -> str:
+        return str(self.root.resolve())
+
     def create(self, path: str, source: bytes | Path) -> bool:
         with self._told("write", path), self._made(path, source) as new:
             try:
@@ -63,7 +77,7 @@ class FolderPlace:
                 return False
             return True
 
-    def write(self, path: str, source: bytes | Path) -> None:
+    def write(self, path: str, source: bytes | Path | Iterable[bytes]) -> None:
         with self._told("write", path), self._made(path, source) as new:
             new.replace(self.root / path)
 
@@ -105,7 +119,7 @@ class FolderPlace:
                 whole.unlink()
 
     @contextlib.contextmanager
-    def _made(self, path: str, source: bytes | Path) -> Iterator[Path]:
+    def _made(self, path: str, source: bytes | Path | Iterable[bytes]) -> Iterator[Path]:
         """Give a new whole file beside `path`, which is gone afterwards unless it was moved there."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +129,10 @@ class FolderPlace:
                 if isinstance(source, Path):
                     with source.open("rb") as original:
                         shutil.copyfileobj(original, file, _BLOCK)
-                else:
+                elif isinstance(source, bytes):
                     file.write(source)
+                else:
+                    file.writelines(source)
                 if self._fsync:
                     file.flush()
                     os.fsync(file.fileno())

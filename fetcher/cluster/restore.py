@@ -13,6 +13,7 @@ from itertools import zip_longest
 import msgspec
 
 from fetcher.cluster.shard_log import JournalSegment, ShardLog
+from fetcher.cluster.staged_archives import StagedArchives
 from fetcher.errors import StorageError
 from fetcher.policy.shares import Share
 from fetcher.run_dir import RunDirectory
@@ -25,8 +26,9 @@ def restore(
     directory: RunDirectory,
     share: Share,
     is_there: Callable[[str, int | None], bool],
+    archives: RunDirectory | None = None,
 ) -> None:
-    """Make a run directory from segments that count; bodies are where `is_there` finds them.
+    """Make a run directory from segments that count; bodies are where `is_there` says, or in `archives`.
 
     Raises:
         StorageError: something of it is lost, or a disk failed.
@@ -43,11 +45,14 @@ def restore(
     if not segments or log.place.fetch(log.path(f"{segments[-1].name}.db"), directory.state):
         return
     if directory.results.stat().st_size:
-        StateRebuild(directory, lambda _: None, is_there).run()
+        StateRebuild(directory, lambda _: None, is_there, archives).run()
 
 
 def publish_counting(
-    log: ShardLog, segments: Sequence[JournalSegment], publish: Callable[[int, list[bytes]], None]
+    log: ShardLog,
+    segments: Sequence[JournalSegment],
+    publish: Callable[[int, list[bytes]], None],
+    archives: StagedArchives | None,
 ) -> None:
     """Publish the bodies that the last segment of each epoch names: all before had been, when it was written.
 
@@ -56,6 +61,8 @@ def publish_counting(
     for segment, following in zip_longest(segments, segments[1:]):
         if following is None or following.epoch != segment.epoch:
             publish(segment.epoch, (log.place.read(log.path(f"{segment.name}.jsonl")) or b"").splitlines())
+            if archives is not None:
+                archives.take_over(segment)
 
 
 def keep_those_with_state(log: ShardLog, segments: Sequence[JournalSegment]) -> list[JournalSegment]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from fetcher.errors import ConfigError
-from fetcher.policy.object_urls import is_object_url
 from fetcher.settings import DEFAULTS, Settings
 
 _NOT_HERE = {
     "shard": "the cluster makes the shards",
     "output_file": "one URL needs no cluster",
-    "state": "it is on the disks of the workers",
     "reparse": "stored pages are read where the state is",
     "restart": "choose another --output to begin anew",
     "convert_links": "it is for a run on one machine",
@@ -29,13 +27,7 @@ def check_settings(settings: Settings, command: str) -> None:
             raise ConfigError(f"{key}: not with a cluster: {why}", hint="leave it out")
     if settings.processes != 1:
         raise ConfigError("processes: the workers of the cluster are the processes", hint="leave it out")
-    if settings.store not in {"files", "none"}:
-        raise ConfigError(
-            f"store: a cluster can't make one of kind {settings.store}", hint="it takes files, or none"
-        )
     if command == "crawl" and settings.refresh:
         raise ConfigError(
             "refresh: a crawl on a cluster can't be refreshed", hint="crawl again, in another --output"
         )
-    if is_object_url(settings.output):
-        raise ConfigError("output: a cluster needs a folder that all workers see", hint="name one")

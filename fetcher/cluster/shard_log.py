@@ -6,6 +6,7 @@ Below `journal/SHARD/`, with two digits or more for the epoch and six for the se
 - `E03.lease` is what its owner renews, and at last its end (`lease`);
 - `E03.counts` says how many segments of each earlier epoch count. A segment of one of those that appears
   later never does;
+- `E03.archives` says how long the archives of its owner are with each of its last two segments;
 - `E03-000012.jsonl` is a segment: lines of records, in order. It is never changed, and it is made last, so
   what belongs to it is there with it: `.data.jsonl` what a parser returned, `.db` a copy of the state as the
   segment leaves it, `.to-7.jsonl` links for shard 7.
@@ -43,12 +44,12 @@ class JournalSegment(NamedTuple):
 
 
 class ShardLog:
-    """The log of shard `index` in a place."""
+    """The log of shard `index` in a place, in a `folder` of its own."""
 
-    def __init__(self, place: Place, index: int) -> None:
+    def __init__(self, place: Place, index: int, *, folder: str | None = None) -> None:
         self.place = place
         self.index = index
-        self.folder = f"{JOURNAL}/{index:04d}"
+        self.folder = folder or f"{JOURNAL}/{index:04d}"
 
     def path(self, name: str) -> str:
         return f"{self.folder}/{name}"

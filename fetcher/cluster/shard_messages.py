@@ -14,18 +14,19 @@ from fetcher.settings import Settings
 
 HANDED_ON = "handed-on"  # the worker ends: the rest is for another one
 CLIENT_GONE = "client-gone"
+AGES = 30  # checkpoints in as much time again as a session has lasted
 
 
 class ClusterTimes(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds: of leases, between checkpoints, and how long a shard goes on without word of its client.
 
-    A shard that is at work for long has fewer checkpoints: one in a sixtieth of its time, up to
+    A shard that is at work for long has fewer checkpoints: one in a thirtieth of its time, up to
     `most_checkpoint_s`. Thousands of slow hosts would make millions of segments with a few records each.
     """
 
     lease: LeaseTimes = LeaseTimes()
     checkpoint_s: float = 10.0
-    most_checkpoint_s: float = 300.0
+    most_checkpoint_s: float = 600.0
     checkpoint_records: int = 10_000
     client_s: float = 60.0
     tick_s: float = 0.25
@@ -94,7 +95,7 @@ class ShardResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def checkpoint_after(times: ClusterTimes, age_s: float) -> float:
     """Return how long a session of that age waits for its next checkpoint."""
-    return max(times.checkpoint_s, min(times.most_checkpoint_s, age_s / 60))
+    return max(times.checkpoint_s, min(times.most_checkpoint_s, age_s / AGES))
 
 
 def not_begun(task: ShardTask, why: str) -> ShardResult:

@@ -22,10 +22,10 @@ import msgspec
 from fetcher import wiring
 from fetcher.cluster.checkpoints import Checkpoints
 from fetcher.cluster.divided_list import ShardSource
-from fetcher.cluster.lease import Lease, LeaseLost, LeaseTimes, ShardEnd, acquire
+from fetcher.cluster.lease import Lease, LeaseLost, ShardEnd, acquire, kept_up
 from fetcher.cluster.leased_backend import LeasedBackend
-from fetcher.cluster.places import FolderPlace
 from fetcher.cluster.restore import keep_those_with_state, publish_counting, restore
+from fetcher.cluster.session_files import drop_copies, fill_inbox
 from fetcher.cluster.shard_log import ShardLog
 from fetcher.cluster.shard_messages import (
     CLIENT_GONE,
@@ -37,14 +37,15 @@ from fetcher.cluster.shard_messages import (
     checkpoint_after,
     not_begun,
 )
-from fetcher.cluster.staged_bodies import StagedBodies
+from fetcher.cluster.shared_output import archives_of, bodies_of, lay_out, place_of
 from fetcher.download import Download, RunPlace
 from fetcher.errors import StorageError
 from fetcher.events import Event, LogMessage, OutcomesSettled, Snapshot
 from fetcher.frontiers.sqlite.crawl.shard_post import ShardPost, crawl_progress
 from fetcher.model import Summary
 from fetcher.policy.shares import ShareRules
-from fetcher.run_dir import OWN, RunDirectory
+from fetcher.ports import Store
+from fetcher.run_dir import RunDirectory
 from fetcher.settings import Settings
 from fetcher.stores.none import NoneStore
 
@@ -181,10 +182,9 @@ class ShardRun:
     def _run(self, order: ShardOrder) -> ShardResult:
         task = self._task
         settings, share = task.settings, task.share
-        place = FolderPlace(Path(settings.output), fsync=settings.fsync)
-        log = ShardLog(place, share.index)
+        log = ShardLog(place_of(settings.output, fsync=settings.fsync), share.index)
         lease = self._lease = acquire(log, task.times.lease, self._pause)
-        with _kept_up(lease, task.times.lease):
+        with kept_up(lease, task.times.lease):
             try:
                 self._phase = "restoring"
                 return self._run_leased(order, log, lease)
@@ -201,30 +201,41 @@ class ShardRun:
         segments = keep_those_with_state(log, earlier) if follows else earlier
         log.settle_counts(lease.epoch, segments)
         lease.confirm()
-        bodies = StagedBodies(Path(settings.output) / f"{share.index:04d}", lease.epoch)
         keeps = settings.store != "none"
         directory = RunDirectory(self._scratch)
+        bodies = bodies_of(log.place, lease, directory)
+        archives = archives_of(log, bodies)
+        growing = archives if settings.store in {"warc", "parquet"} else None
         publish = bodies.publish if keeps else lambda _epoch, _lines: None
         if keeps:
-            publish_counting(log, segments, publish)
+            if archives is not None:
+                archives.make()
+            publish_counting(log, segments, publish, archives)
             if lease.is_handed_on:  # else somebody may still be writing to them
                 bodies.inherit_parts(lease.epoch - 1)
             directory.parts = bodies.parts
         shutil.rmtree(self._scratch, ignore_errors=True)  # of a process that had this number before
-        restore(log, segments, directory, share, bodies.has)
+        restore(log, segments, directory, share, bodies.has, None if archives is None else archives.published)
         lease.confirm()
         if keeps:
-            bodies.drop_others()
-        store = bodies.open(settings) if keeps else NoneStore()
-        inbox = self._fill_inbox(log, directory) if follows else {}
+            bodies.drop_earlier()
+            if archives is not None:
+                archives.index()
+                archives.forget_earlier()
+        store: Store = NoneStore()
+        if keeps:
+            store = bodies.open(settings) if growing is None else growing.open(settings)
+        inbox = fill_inbox(log, directory, task.inbox) if follows else {}
         post = None
         if follows:
             post = ShardPost(ShareRules(share), directory.outbox, lambda: inbox)
-        checkpoints = Checkpoints(directory, lease, publish, keeps_state=follows)
+        checkpoints = Checkpoints(directory, lease, publish, archives=growing, keeps_state=follows)
         settings = msgspec.structs.replace(
             settings, concurrency=order.concurrency, shard=(share.index, share.count)
         )
-        run = self._fetch(settings, order, RunPlace(directory, store, post), checkpoints, lease)
+        run = self._fetch(
+            settings, order, RunPlace(directory, store, post, bodies.path_bytes), checkpoints, lease
+        )
         try:
             summary = wiring.run_loop(run)
         except LeaseLost:
@@ -239,11 +250,13 @@ class ShardRun:
             lease.release(None)
             return not_begun(task, summary.stopped or HANDED_ON)
         self._segments = last.number
-        self._drop_copies(log, lease)
+        if growing is not None:
+            growing.finish()
+        drop_copies(log, lease)
         if keeps and not summary.pending:
-            bodies.drop_all()
-        if isinstance(log.place, FolderPlace):
-            self._lay_out(directory, log.place, lease)
+            bodies.drop()
+        lease.require()
+        lay_out(log.place, share.index, directory)
         claimed, read = crawl_progress(directory.own / "checkpoint.db") if follows else (0, [])
         end = ShardEnd(
             is_complete=summary.stopped is None and not summary.withheld,
@@ -255,38 +268,6 @@ class ShardRun:
         posted = log.posted(log.counting()) if follows else {}
         lease.release(end)
         return ShardResult(share=share, end=end, snapshot=self._snapshot, epoch=lease.epoch, posted=posted)
-
-    def _fill_inbox(self, log: ShardLog, directory: RunDirectory) -> dict[int, Path]:
-        """Copy the links of other shards to this disk. Returns the folder of each sender."""
-        found = {}
-        for sender, names in self._task.inbox.items():
-            folder = found[sender] = directory.own / "inbox" / str(sender)
-            folder.mkdir(parents=True)
-            other = ShardLog(log.place, sender)
-            for name in names:
-                if not log.place.fetch(other.path(name), folder / name):
-                    raise StorageError(f"{other.path(name)} is lost")
-        return found
-
-    @staticmethod
-    def _drop_copies(log: ShardLog, lease: Lease) -> None:
-        """Remove the copies of the state that came with earlier segments: the last has one."""
-        copies = [name for name in log.place.names(log.folder) if name.endswith(".db")]
-        own = sorted(name for name in copies if name.startswith(f"E{lease.epoch:02d}-"))
-        for name in copies:
-            if own and name != own[-1]:
-                log.place.remove(log.path(name))
-
-    def _lay_out(self, directory: RunDirectory, place: FolderPlace, lease: Lease) -> None:
-        """Let the shard be a run directory in the output, for the commands that read those."""
-        folder = f"{self._task.share.index:04d}"
-        lease.require()
-        for path in (directory.results, directory.results.with_name("data.jsonl")):
-            if path.exists():
-                place.write(f"{folder}/{path.name}", path)
-        place.write(f"{folder}/{OWN}/share.json", directory.share)
-        place.write(f"{folder}/{OWN}/state.db", directory.own / "checkpoint.db")
-        (place.root / folder / OWN / "parts").mkdir(exist_ok=True)
 
     # ---- in the loop of the shard ----
 
@@ -375,26 +356,3 @@ class ShardRun:
             took = time.monotonic() - begun
             if segment is not None:
                 self._segments = segment.number
-
-
-@contextlib.contextmanager
-def _kept_up(lease: Lease, times: LeaseTimes) -> Any:
-    """Renew a lease in a thread of its own until the block ends."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(times.renew_s):
-            try:
-                lease.renew()
-            except LeaseLost:
-                return
-            except StorageError:
-                continue  # until it is over
-
-    thread = threading.Thread(target=renew, name="fetcher-lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import msgspec
 
 from fetcher.errors import StorageError
 from fetcher.model import Outcome
+from fetcher.policy.filenames import PATH_BYTES
 from fetcher.run_dir import OWN
 from fetcher.settings import Settings
 from fetcher.stores.dir_cache import DirCache
@@ -29,6 +32,7 @@ class _Stored(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Stored).decode
+_EPOCH = re.compile(r"E([0-9]{2,9})")
 
 
 class StagedBodies:
@@ -37,19 +41,25 @@ class StagedBodies:
     def __init__(self, root: Path, epoch: int) -> None:
         self.root = root
         self._staged = root / OWN / "staged"
-        self._epoch = epoch
-        self.parts = self._of(epoch) / "parts"
+        self.epoch = epoch
+        self.path_bytes = PATH_BYTES
+        self.parts = self.of(epoch) / "parts"
 
-    def _of(self, epoch: int) -> Path:
+    def of(self, epoch: int) -> Path:
+        """Return the folder of what an epoch has staged."""
         return self._staged / f"E{epoch:02d}"
 
     def open(self, settings: Settings) -> StagedStore:
         """Make the folders of this epoch, and return the store that fills them."""
+        self.make_parts()
+        return StagedStore(self.root, self.of(self.epoch) / "files", self.parts, settings)
+
+    def make_parts(self) -> None:
+        """Make the folder of parts. Raises `StorageError`."""
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot make {self.parts}: {error.strerror}") from error
-        return StagedStore(self.root, self._of(self._epoch) / "files", self.parts, settings)
 
     def has(self, path: str, length: int | None) -> bool:
         """Tell whether a published body of that length is at a path; None is any."""
@@ -61,7 +71,7 @@ class StagedBodies:
 
     def publish(self, epoch: int, lines: Iterable[bytes]) -> None:
         """Move the bodies that records of an epoch tell of to their final names. Raises `StorageError`."""
-        folders, source = DirCache(self.root), self._of(epoch) / "files"
+        folders, source = DirCache(self.root), self.of(epoch) / "files"
         try:
             for line in lines:
                 path = _decode(line).path
@@ -83,18 +93,34 @@ class StagedBodies:
         """Take over the parts of large bodies from an epoch whose owner has given the shard back."""
         with contextlib.suppress(OSError):
             self.parts.parent.mkdir(parents=True, exist_ok=True)
-            (self._of(epoch) / "parts").rename(self.parts)
+            (self.of(epoch) / "parts").rename(self.parts)
 
-    def drop_others(self) -> None:
-        """Remove what other epochs have staged: nothing of it counts."""
+    def drop_earlier(self) -> None:
+        """Remove what earlier epochs have staged: nothing of it counts any more, and no late owner finds it.
+
+        Raises `StorageError`.
+        """
+        self._drop_before(self.epoch)
+
+    def drop(self) -> None:
+        """Remove all that is staged up to this epoch, at the end of a shard. Raises `StorageError`."""
+        self._drop_before(self.epoch + 1)
         with contextlib.suppress(OSError):
-            for folder in self._staged.iterdir():
-                if folder != self._of(self._epoch):
-                    shutil.rmtree(folder, ignore_errors=True)
+            self._staged.rmdir()
 
-    def drop_all(self) -> None:
-        """Remove all that is staged, at the end of a shard."""
-        shutil.rmtree(self._staged, ignore_errors=True)
+    def _drop_before(self, end: int) -> None:
+        try:
+            for folder in self._staged.iterdir() if self._staged.exists() else ():
+                gone = folder
+                if epoch := _EPOCH.fullmatch(folder.name):
+                    if int(epoch[1]) >= end:
+                        continue
+                    gone = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
+                    with contextlib.suppress(FileNotFoundError):
+                        folder.rename(gone)  # all of it, at one moment
+                shutil.rmtree(gone, ignore_errors=True)
+        except OSError as error:
+            raise StorageError(f"cannot write below {self.root}: {error.strerror}") from error
 
 
 class StagedStore:

@@ -5,20 +5,20 @@ A path in a record of a shard is relative to its folder; here it is relative to 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import msgspec
 
 from fetcher.cluster.places import Place
 from fetcher.cluster.shard_log import JournalSegment, ShardLog
-from fetcher.errors import StorageError
 from fetcher.events import OutcomesSettled
 from fetcher.model import Record
 
 _NO_PATH = b'"path":null'
+_AT_ONCE = 16  # shards that are looked at: each waits for the output most of the time
+_BLOCK_BYTES = 1024**2
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_record = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
@@ -29,9 +29,10 @@ class NewRecords:
 
     def __init__(self, place: Place, shards: Iterable[int]) -> None:
         self._place = place
-        self._read: dict[int, set[JournalSegment]] = {
-            shard: {*ShardLog(place, shard).counting()} for shard in shards
-        }
+        self._read: dict[int, set[JournalSegment]] = {}
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            for log, found in _counting(place, shards, threads):
+                self._read[log.index] = {*found}
 
     def read(self, shard: int) -> list[OutcomesSettled]:
         """Return what is new of a shard, an event for each segment. Raises `StorageError`."""
@@ -47,30 +48,41 @@ class NewRecords:
         return found
 
 
-def join_records(place: Place, shards: Sequence[int], target: Path) -> None:
-    """Write `results.jsonl` in `target`, and `data.jsonl` if there is any, of what counts of all shards.
+def join_records(place: Place, shards: Sequence[int]) -> None:
+    """Write `results.jsonl`, and `data.jsonl` if there is any, of what counts of all shards.
 
     Raises:
         StorageError: something of it is lost, or can't be written.
     """
-    logs = [ShardLog(place, shard) for shard in shards]
-    counting = [(log, segment) for log in logs for segment in log.counting()]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        counting = [*_counting(place, shards, threads)]
     for name, kind in (("results.jsonl", ""), ("data.jsonl", ".data")):
-        new = target / f".{name}.new"
-        try:
-            with new.open("wb") as file:
-                for log, segment in counting:
-                    file.writelines(line + b"\n" for line in _lines(log, segment, kind))
-                size = file.tell()
-                file.flush()
-                os.fsync(file.fileno())
-            if size or not kind or (target / name).exists():
-                new.replace(target / name)
-        except OSError as error:
-            raise StorageError(f"cannot write {target / name}: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
+        blocks = _blocks(counting, kind)
+        first = next(blocks, b"")
+        if first or not kind or place.exists(name):
+            place.write(name, chain([first], blocks))
+
+
+def _counting(
+    place: Place, shards: Iterable[int], threads: ThreadPoolExecutor
+) -> Iterator[tuple[ShardLog, list[JournalSegment]]]:
+    """Yield the log of each shard with its segments that count."""
+    logs = [ShardLog(place, shard) for shard in shards]
+    yield from zip(logs, threads.map(ShardLog.counting, logs), strict=True)
+
+
+def _blocks(counting: Iterable[tuple[ShardLog, list[JournalSegment]]], kind: str) -> Iterator[bytes]:
+    """Yield the lines of segments, or of what belongs to them, some at a time."""
+    block = bytearray()
+    for log, segments in counting:
+        for segment in segments:
+            for line in _lines(log, segment, kind):
+                block += line + b"\n"
+                if len(block) >= _BLOCK_BYTES:
+                    yield bytes(block)
+                    block.clear()
+    if block:
+        yield bytes(block)
 
 
 def _lines(log: ShardLog, segment: JournalSegment, kind: str) -> Iterator[bytes]:

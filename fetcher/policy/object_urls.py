@@ -25,6 +25,10 @@ class ObjectUrl(NamedTuple):
         """Return the address of the object at a path below it."""
         return f"{self}/{path}"
 
+    def below(self, folder: str) -> ObjectUrl:
+        """Return the address of a folder below it."""
+        return self._replace(prefix="/".join(filter(None, (self.prefix, folder))))
+
     @property
     def path_bytes(self) -> int:
         """The longest path that a name may have, so that every key fits."""

@@ -19,18 +19,30 @@ from fetcher.stores.os_errors import storage_fault_of
 class ArchiveStore(ABC):
     """`ports.Store` with archives in `folder`, and in `own`, beside the state, what is in none yet.
 
-    From `size` bytes on another archive is begun. `fsync` syncs before `put` returns.
+    From `size` bytes on another archive is begun. `fsync` syncs before `put` returns. `label` is in the names
+    of archives. With `published`, whole archives are there, and only someone else finishes what grows here.
     """
 
     keeps_files = False
     keeps_exchanges = False
     keeps_archives = True
 
-    def __init__(self, folder: Path, own: Path, *, fsync: bool, size: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        own: Path,
+        *,
+        fsync: bool,
+        size: int,
+        label: str = "",
+        published: Path | None = None,
+    ) -> None:
         self._folder = folder
         self._own = own
         self._fsync = fsync
         self._size = size
+        self._label = label
+        self._is_staged = published is not None
         self._lane = SerialExecutor(f"fetcher-{own.name}")
         self._lengths: Mapping[str, int] | None = None  # the owner of the directory has them
 
@@ -58,11 +70,12 @@ class ArchiveStore(ABC):
 
     def recover(self, lengths: Mapping[str, int]) -> None:
         """See `ports.Store.recover`."""
-        self._lengths = lengths
         try:
             self._folder.mkdir(exist_ok=True)
             self._own.mkdir(exist_ok=True)
-            self._finish_all(lengths)
+            if not self._is_staged:
+                self._lengths = lengths
+                self._finish_all(lengths)
         except OSError as error:
             raise self._fault(error) from error
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,6 +22,9 @@ import msgspec
 from fetcher.policy.surt import surt
 from fetcher.whole_file import replacing
 
+INDEX = "indexes/index.cdxj"  # below the root of a collection
+CAPTURES = "captures"  # the folder of lines that are not in it yet
+CDXJ = ".cdxj"
 _SORTED_AT_ONCE = 50_000  # lines
 _NEAR = 4096  # bytes of the index that are read without looking further
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -89,6 +93,20 @@ def merge(index: Path, lines: Iterable[bytes], scratch: Path) -> None:
                     last = line
             file.flush()
             os.fsync(file.fileno())
+
+
+def index_left(index: Path, folder: Path, lengths: Mapping[str, int], scratch: Path) -> None:
+    """Merge the lines that `folder` has of archives, up to their settled lengths, and remove them there.
+
+    Raises `OSError`; done again, it makes the same.
+    """
+    left = sorted(folder.glob(f"*{CDXJ}"))
+    lines = itertools.chain.from_iterable(
+        captures_in(path, lengths.get(path.name.removesuffix(CDXJ), 0)) for path in left
+    )
+    merge(index, lines, scratch)
+    for path in left:
+        path.unlink()
 
 
 def _sorted_runs(lines: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -11,7 +11,10 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +31,11 @@ PART_BYTES = 8 * 1024**2  # from here on, a body goes up in parts of this size
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _PARTS_AT_ONCE = 4
 _AT_ONCE, _LARGE_AT_ONCE = 32, 2  # so what is in memory of large ones is 64 MiB
-_RETRIES, _PATIENCE_S = 8, 60
-_PROBE_RETRIES, _PROBE_PATIENCE_S = 3, 15
+_RETRIES, _PATIENCE_S, _TIMEOUT_S = 8, 60, 300
+_QUICK_RETRIES, _QUICK_PATIENCE_S, _QUICK_TIMEOUT_S = 3, 15, 10
 _READ_BYTES = 1024**2
+_COPIES_AT_ONCE = 32
+_MOST_COPIED = 5_000_000_000  # by one request, in S3
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _CONTENT_TYPE = re.compile(r"[!-~][ -~]{0,199}")
@@ -54,6 +59,8 @@ class ObjectClient:
 
     Credentials and endpoints are those of the environment, and of the cloud's own files of settings. The
     methods raise `StorageError`, systemic, once the store has refused or tries were in vain for a minute.
+
+    For others: `store` is obstore's own, `quick` gives up within seconds, `told` makes their errors ours.
     """
 
     def __init__(self, url: ObjectUrl, own: Path) -> None:
@@ -63,31 +70,31 @@ class ObjectClient:
         self._large_slots = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._endpoint: str | None = None
         self._session: Any = None
-        self._store: AzureStore | GCSStore | S3Store
-        self._probe: AzureStore | GCSStore | S3Store
+        self.store: AzureStore | GCSStore | S3Store
+        self.quick: AzureStore | GCSStore | S3Store
 
     def connect(self) -> None:
         """Find the credentials. Blocks; to be called before anything else, in any thread."""
-        with self._told(f"cannot use {self.url}"):
+        with self.told(f"cannot use {self.url}"):
             if self.url.scheme == "s3":
                 self._find_credentials()
-            self._store = self._made(_RETRIES, _PATIENCE_S)
-            self._probe = self._made(_PROBE_RETRIES, _PROBE_PATIENCE_S)
+            self.store = self._made(_RETRIES, _PATIENCE_S, _TIMEOUT_S)
+            self.quick = self._made(_QUICK_RETRIES, _QUICK_PATIENCE_S, _QUICK_TIMEOUT_S)
 
     # ---- in any thread ----
 
-    def listing(self) -> Iterator[list[tuple[str, int]]]:
+    def listing(self, folder: str | None = None) -> Iterator[list[tuple[str, int]]]:
         """Yield path and length of every object, in the order of the paths, some at a time."""
-        with self._told(f"cannot list {self.url}"):
-            for page in self._store.list(chunk_size=1000):
+        with self.told(f"cannot list {self.url}"):
+            for page in self.store.list(folder, chunk_size=1000):
                 yield [(meta["path"], meta["size"]) for meta in page]
 
     def hash(self, path: str, hashers: Collection[Any]) -> int | None:
         """Put an object through hash objects. Returns its length, or None if there is none."""
         read = 0
-        with self._told(f"cannot read {self.url.at(path)}"):
+        with self.told(f"cannot read {self.url.at(path)}"):
             try:
-                for block in self._store.get(path).stream(min_chunk_size=_READ_BYTES):
+                for block in self.store.get(path).stream(min_chunk_size=_READ_BYTES):
                     for hasher in hashers:
                         hasher.update(block)
                     read += len(block)
@@ -97,60 +104,110 @@ class ObjectClient:
 
     def put_aside(self, path: str) -> None:
         """Move an object to `OWN_FOLDER`, over what was put aside there; nothing if it is not there."""
-        with self._told(f"cannot move {self.url.at(path)}"), contextlib.suppress(FileNotFoundError):
-            self._store.rename(path, f"{OWN_FOLDER}/damaged/{path}")
+        with self.told(f"cannot move {self.url.at(path)}"), contextlib.suppress(FileNotFoundError):
+            self.store.rename(path, f"{OWN_FOLDER}/damaged/{path}")
 
     def abort_left(self) -> int:
         """End the uploads that a kill has left. Returns how many there were; no other may be under way."""
-        if not (left := self._left.paths()):
-            return 0
-        import boto3  # noqa: PLC0415  (half a second, after a kill only)
+        left = self._left.paths()
+        number = sum(self._abort(path, partial(eq, path)) for path in left)
+        self._left.forget()
+        return number
+
+    def abort_below(self, folder: str) -> None:
+        """End the uploads to all paths in a folder; in S3 alone, others forget them or have a rule for it."""
+        if self.url.scheme == "s3":
+            self._abort(f"{folder}/", lambda _: True)
+
+    def _abort(self, path: str, is_wanted: Callable[[str], bool]) -> int:
+        """End the uploads to paths that begin with `path`, if they are wanted. Returns how many it were."""
+        number = 0
+        with self.told(f"cannot end uploads to {self.url} that were cut off"):
+            s3, bucket, prefix = self._boto(), self.url.bucket, f"{self.url.prefix}/".lstrip("/")
+            pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix + path)
+            for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
+                if is_wanted(upload["Key"].removeprefix(prefix)):
+                    s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                    number += 1
+        return number
+
+    def _boto(self) -> Any:
+        """Return boto3's client, for what obstore can't do."""
+        import boto3  # noqa: PLC0415  (half a second, seldom needed)
         from botocore.config import Config  # noqa: PLC0415
 
-        with self._told(f"cannot end uploads to {self.url} that were cut off"):
-            style = "path" if self._endpoint else "auto"
-            session = self._session or boto3.Session(region_name=os.environ.get("AWS_REGION"))
-            s3 = session.client(
-                "s3",
-                endpoint_url=self._endpoint,
-                config=Config(connect_timeout=10, read_timeout=30, s3={"addressing_style": style}),
-            )
-            number = 0
-            for path in left:
-                key = f"{self.url.prefix}/{path}".lstrip("/")
-                pages = s3.get_paginator("list_multipart_uploads").paginate(
-                    Bucket=self.url.bucket, Prefix=key
-                )
-                for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
-                    if upload["Key"] == key:
-                        s3.abort_multipart_upload(
-                            Bucket=self.url.bucket, Key=key, UploadId=upload["UploadId"]
-                        )
-                        number += 1
-            self._left.forget()
-        return number
+        style = "path" if self._endpoint else "auto"
+        session = self._session or boto3.Session(region_name=os.environ.get("AWS_REGION"))
+        return session.client(
+            "s3",
+            endpoint_url=self._endpoint,
+            config=Config(connect_timeout=10, read_timeout=30, s3={"addressing_style": style}),
+        )
+
+    def copy_all(self, copies: Sequence[tuple[str, str, int]]) -> None:
+        """Copy objects within the store, by path, new path and length; those that are not there are left out.
+
+        Each is there whole or is what it was. Many are copied at once.
+        """
+        if not copies:
+            return
+        with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="fetcher-copies") as threads:
+            for copying in [threads.submit(self._copy, *one) for one in copies]:
+                copying.result()
+
+    def _copy(self, path: str, target: str, length: int) -> None:
+        with self.told(f"cannot copy {self.url.at(path)}"), contextlib.suppress(FileNotFoundError):
+            if length > _MOST_COPIED and self.url.scheme == "s3":
+                self._copy_in_parts(path, target)
+            else:
+                (self.quick if length <= PART_BYTES else self.store).copy(path, target)
+
+    def _copy_in_parts(self, path: str, target: str) -> None:
+        from botocore.exceptions import ClientError  # noqa: PLC0415
+
+        s3, bucket, prefix = self._boto(), self.url.bucket, f"{self.url.prefix}/".lstrip("/")
+        source = {"Bucket": bucket, "Key": prefix + path}
+        try:
+            kind = s3.head_object(**source)["ContentType"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
+                return
+            raise
+        s3.copy(source, bucket, prefix + target, ExtraArgs={"ContentType": kind})
+
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove objects; those that are not there are left out."""
+        for start in range(0, len(paths), 1000):
+            some = paths[start : start + 1000]
+            with self.told(f"cannot remove objects of {self.url}"):
+                try:
+                    self.quick.delete(some)
+                except FileNotFoundError:  # the others may be there
+                    for path in some:
+                        with contextlib.suppress(FileNotFoundError):
+                            self.quick.delete(path)
 
     # ---- on the loop ----
 
     async def is_empty(self) -> bool:
         """Look whether any object is there; soon an error where none may be seen."""
-        with self._told(f"cannot list {self.url}"):
-            async for page in self._probe.list(chunk_size=1):
+        with self.told(f"cannot list {self.url}"):
+            async for page in self.quick.list(chunk_size=1):
                 if page:
                     return False
         return True
 
     async def pages(self) -> AsyncIterator[list[tuple[str, int]]]:
         """Yield what `listing` yields."""
-        with self._told(f"cannot list {self.url}"):
-            async for page in self._store.list(chunk_size=1000):
+        with self.told(f"cannot list {self.url}"):
+            async for page in self.store.list(chunk_size=1000):
                 yield [(meta["path"], meta["size"]) for meta in page]
 
     async def length_of(self, path: str) -> int | None:
         """Return the length of an object; None if it is not there."""
-        with self._told(f"cannot read {self.url.at(path)}"):
+        with self.told(f"cannot read {self.url.at(path)}"):
             try:
-                return (await self._store.head_async(path))["size"]
+                return (await self.store.head_async(path))["size"]
             except FileNotFoundError:
                 return None
 
@@ -165,8 +222,8 @@ class ObjectClient:
         is_large = length > PART_BYTES
         async with self._large_slots if is_large else self._slots:
             note = self._left.note(path) if is_large and self.url.scheme == "s3" else None
-            with self._told(f"cannot write {self.url.at(path)}"):
-                await self._store.put_async(
+            with self.told(f"cannot write {self.url.at(path)}"):
+                await self.store.put_async(
                     path,
                     source,
                     attributes={"Content-Type": kind} if kind else None,
@@ -192,7 +249,7 @@ class ObjectClient:
                 hint="give them as to the store's own tools: AWS_ACCESS_KEY_ID, AWS_PROFILE, a role",
             )
 
-    def _made(self, retries: int, patience_s: int) -> AzureStore | GCSStore | S3Store:
+    def _made(self, retries: int, patience_s: int, timeout_s: int) -> AzureStore | GCSStore | S3Store:
         from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415  (an extra)
 
         bucket, prefix = self.url.bucket, self.url.prefix or None
@@ -200,7 +257,7 @@ class ObjectClient:
             "max_retries": retries,
             "retry_timeout": dt.timedelta(seconds=patience_s),
         }
-        options: ClientConfig = {"connect_timeout": "10s", "timeout": "300s"}
+        options: ClientConfig = {"connect_timeout": "10s", "timeout": f"{timeout_s}s"}
         if self.url.scheme == "gs":
             return GCSStore(bucket, prefix=prefix, client_options=options, retry_config=retry)
         if self.url.scheme == "az":
@@ -218,7 +275,7 @@ class ObjectClient:
     # ---- saying what went wrong ----
 
     @contextlib.contextmanager
-    def _told(self, doing: str) -> Iterator[None]:
+    def told(self, doing: str) -> Iterator[None]:
         """Have the errors of the libraries be one, that of a store."""
         try:
             yield

@@ -30,6 +30,7 @@ LARGEST_BODY = 256 * 1024**2  # in one row
 FOLDER = "bodies"
 _GROUP_BYTES = 32 * 1024**2  # of bodies in one row group, at which it ends
 _GROUP_ROWS = 10_000
+ROWS = "rows"  # the folder of rows that are in no shard yet
 _ROWS = ".arrows"
 _COLUMNS = (
     pa.field("url", pa.string()),
@@ -56,8 +57,17 @@ class ParquetStore(ArchiveStore):
     A body beyond `LARGEST_BODY` is an error.
     """
 
-    def __init__(self, root: Path, *, own: Path, fsync: bool, size: int = SIZE) -> None:
-        super().__init__(root / FOLDER, own / "rows", fsync=fsync, size=size)
+    def __init__(
+        self,
+        root: Path,
+        *,
+        own: Path,
+        fsync: bool,
+        size: int = SIZE,
+        label: str = "",
+        published: Path | None = None,
+    ) -> None:
+        super().__init__(root / FOLDER, own / ROWS, fsync=fsync, size=size, label=label, published=published)
         # In the executor only:
         self._rows: GrowingFile | None = None
         self._writer: Any = None
@@ -70,7 +80,8 @@ class ParquetStore(ArchiveStore):
         if self._rows is not None and self._rows.length >= self._size:  # all in it is settled
             full, self._rows = self._rows, None
             full.finish()
-            self._make_shard(self._own / full.name)
+            if not self._is_staged:
+                self._make_shard(self._own / full.name)
         rows = self._rows or self._begin()
         begin = rows.length
         results: list[str | StorageError | None] = []
@@ -98,7 +109,7 @@ class ParquetStore(ArchiveStore):
         for folder in (self._folder, self._own):
             folder.mkdir(exist_ok=True)
         for number in itertools.count():
-            name = f"{number:05}{_ROWS}"
+            name = f"{self._label}{number:05}{_ROWS}"
             if (self._folder / _shard_name(name)).exists():
                 continue
             with contextlib.suppress(FileExistsError):
@@ -114,7 +125,7 @@ class ParquetStore(ArchiveStore):
 
     def _finish_all(self, archives: Mapping[str, int]) -> None:
         lengths = {
-            _rows_name(path): length
+            rows_name(path): length
             for path, length in archives.items()
             if path.startswith(f"{FOLDER}/") and not (self._folder.parent / path).exists()
         }
@@ -127,7 +138,7 @@ class ParquetStore(ArchiveStore):
         shard = self._folder / _shard_name(rows.name)
         if not shard.exists():
             part = rows.with_suffix(".part")
-            _write_shard(rows, part)
+            write_shard(rows, part)
             part.rename(shard)
         rows.unlink()
 
@@ -136,7 +147,8 @@ def _shard_name(rows: str) -> str:
     return f"bodies-{rows.removesuffix(_ROWS)}.parquet"
 
 
-def _rows_name(shard: str) -> str:
+def rows_name(shard: str) -> str:
+    """Return the name of the rows that become a shard."""
     return f"{Path(shard).stem.removeprefix('bodies-')}{_ROWS}"
 
 
@@ -188,7 +200,7 @@ def _fault_of(outcome: Outcome) -> StorageError | None:
     )
 
 
-def _write_shard(rows: Path, part: Path) -> None:
+def write_shard(rows: Path, part: Path) -> None:
     """Write the rows of an Arrow stream as Parquet, with a column for each of the input's."""
     found = FoundColumns()
     for batch in _batches_of(rows):

@@ -21,29 +21,38 @@ from fetcher.errors import StorageError
 from fetcher.model import Exchange, Outcome
 from fetcher.ports import ArchivableBody
 from fetcher.stores.archive_store import ArchiveStore
-from fetcher.stores.cdxj import Capture, CaptureIndex, Found, captures_in, line_of, merge
+from fetcher.stores.cdxj import CAPTURES, CDXJ, INDEX, Capture, CaptureIndex, Found, index_left, line_of
 from fetcher.stores.growing_file import GrowingFile, finish_left
 from fetcher.stores.warc_records import Content, WarcWriter, digest_from_hex, digest_of, timestamp_of
 
 SIZE = 1_000_000_000  # bytes from which on another archive is begun
 FOLDER = "archive"
 _SUFFIX = ".warc.gz"
-_CAPTURES = ".cdxj"
 
 
 class WarcStore(ArchiveStore):
     """An archive store of exchanges below `root`; captures that are not indexed yet are in `own`.
 
-    `info` is what the archives say of the program that made them.
+    `info` is what the archives say of the program that made them; the rest is as in `ArchiveStore`.
     """
 
     keeps_exchanges = True
 
     def __init__(
-        self, root: Path, *, own: Path, info: Mapping[str, str], fsync: bool, size: int = SIZE
+        self,
+        root: Path,
+        *,
+        own: Path,
+        info: Mapping[str, str],
+        fsync: bool,
+        size: int = SIZE,
+        label: str = "",
+        published: Path | None = None,
     ) -> None:
-        super().__init__(root / FOLDER, own / "captures", fsync=fsync, size=size)
-        self._index_path = root / "indexes" / "index.cdxj"
+        super().__init__(
+            root / FOLDER, own / CAPTURES, fsync=fsync, size=size, label=label, published=published
+        )
+        self._index_path = (published or root) / INDEX
         self._info = info
         self._index = CaptureIndex(self._index_path)  # on the loop only
         # In the executor only:
@@ -73,7 +82,7 @@ class WarcStore(ArchiveStore):
             for outcome in batch:
                 archive = self._current
                 if archive is None or archive.file.length >= self._size:
-                    archive = self._current = _Archive(self._folder, self._own, self._info)
+                    archive = self._current = _Archive(self._folder, self._own, self._info, self._label)
                     made.append(archive)
                 for number, exchange in enumerate(outcome.exchanges, 1):
                     if exchange.response is None or exchange.error is not None:
@@ -121,23 +130,17 @@ class WarcStore(ArchiveStore):
             if folder == FOLDER
         }
         finish_left(self._folder, f"*{_SUFFIX}", lengths)
-        left = sorted(self._own.glob(f"*{_CAPTURES}"))
-        lines = itertools.chain.from_iterable(
-            captures_in(path, lengths.get(path.name.removesuffix(_CAPTURES), 0)) for path in left
-        )
-        merge(self._index_path, lines, self._own)
-        for path in left:
-            path.unlink()
+        index_left(self._index_path, self._own, lengths, self._own)
 
 
 class _Archive:
     """One archive that grows, and the lines of its captures."""
 
-    def __init__(self, folder: Path, own: Path, info: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, own: Path, info: Mapping[str, str], label: str) -> None:
         folder.mkdir(exist_ok=True)
         own.mkdir(exist_ok=True)
-        self.file = _made(folder)
-        self._captures_path = own / f"{self.file.name}{_CAPTURES}"
+        self.file = _made(folder, label)
+        self._captures_path = own / f"{self.file.name}{CDXJ}"
         self._captures = self._captures_path.open("wb")
         self._writer = WarcWriter(self.file.file)
         self._writer.info(self.file.name, info)
@@ -199,12 +202,12 @@ class _Archive:
         self._captures_path.unlink(missing_ok=True)
 
 
-def _made(folder: Path) -> GrowingFile:
+def _made(folder: Path, label: str) -> GrowingFile:
     """Make the next archive: named by time and number, as other crawlers do, whoever else makes some."""
     stamp = timestamp_of(time.time())
     for number in itertools.count():
         with contextlib.suppress(FileExistsError):
-            return GrowingFile(folder, f"fetcher-{stamp}-{number:05}{_SUFFIX}")
+            return GrowingFile(folder, f"fetcher-{stamp}-{label}{number:05}{_SUFFIX}")
     raise AssertionError
 
 

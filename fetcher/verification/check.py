@@ -320,5 +320,5 @@ class Check:
 
 def _is_growing(directory: RunDirectory, shard: str) -> bool:
     """Tell whether the rows of a shard are there still, whole or open."""
-    number = shard.rpartition("-")[2].removesuffix(".parquet")
+    number = shard.rpartition("bodies-")[2].removesuffix(".parquet")
     return any((directory.own / "rows").glob(f"{number}.arrows*"))

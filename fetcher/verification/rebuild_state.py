@@ -89,7 +89,8 @@ class Rebuilt(msgspec.Struct):
 class StateRebuild:
     """Makes the state of a run directory anew. The directory is locked.
 
-    `is_there` tells whether a body of that length is at a path, for bodies that are elsewhere.
+    `is_there` tells whether a body of that length is at a path, for bodies that are elsewhere; `archives` is
+    the directory that has the archives, where that is another one.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class StateRebuild:
         directory: RunDirectory,
         progress: Callable[[CheckProgress], None],
         is_there: Callable[[str, int | None], bool] | None = None,
+        archives: RunDirectory | None = None,
     ) -> None:
         self._directory = directory
+        self._archives = archives or directory
         self._is_there = is_there
         self._tell_progress = progress
         self._intake = JobFactory()
@@ -186,7 +189,7 @@ class StateRebuild:
         data = self._directory.results.with_name("data.jsonl")
         if length := length_of(data):
             meta["data_length"] = length
-        meta |= {f"{ARCHIVE}{name}": length for name, length in lengths_of_archives(self._directory).items()}
+        meta |= {f"{ARCHIVE}{name}": length for name, length in lengths_of_archives(self._archives).items()}
         if self._is_crawl:
             meta["rules"] = ""  # so that budgets are counted anew
         db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())

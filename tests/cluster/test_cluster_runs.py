@@ -203,7 +203,6 @@ async def test_another_version_on_a_worker_is_refused_by_name(
         ({"processes": 2}, "processes"),
         ({"restart": True}, "restart"),
         ({"on_done": "true"}, "on_done"),
-        ({"store": "warc"}, "store"),
     ],
 )
 async def test_what_does_not_go_with_a_cluster_is_said_first(

@@ -81,8 +81,8 @@ class Cluster:
             )
 
     @contextmanager
-    def client(self, command: str, listed: Path, out: Path, **settings: Any) -> Iterator[Client]:
-        """A client under way; it is gone when the block is left."""
+    def client(self, command: str, listed: Path, out: Path | str, **settings: Any) -> Iterator[Client]:
+        """A client under way; it is gone when the block is left. Its output may be an address."""
         self._clients += 1
         said = self.folder / f"client-{self._clients}.json"
         job = {

@@ -189,7 +189,7 @@ def test_bodies_come_under_their_names_only_as_what_counts(tmp_path: Path) -> No
     line = [b'{"state":"done","path":"host/page"}']
     asleep, owner = StagedBodies(tmp_path, 1), StagedBodies(tmp_path, 2)
     stage(asleep, 1, b"old")
-    owner.drop_others()
+    owner.drop_earlier()
     stage(owner, 2, b"new")
     owner.publish(2, line)
     stage(asleep, 1, b"old")  # it woke, and nobody told it
