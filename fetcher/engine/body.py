@@ -727,18 +727,15 @@ class Body:
         if spool is None:
             return
         rules = self._rules
-        has_waited = False
         while spool.fault is None:
             is_spent = rules.budget.is_spent
             if spool.is_writing:
                 if not is_spent and self._held.size < self._block:
                     return
                 await spool.wait()
-                has_waited = True
             elif self._held.size >= (rules.press_at if is_spent else self._block):
                 spool.write(*self._held.hand_over())
-                if has_waited:
-                    self._enlarge_blocks()
+                self._enlarge_blocks()
             else:
                 return
         raise spool.fault

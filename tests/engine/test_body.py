@@ -13,8 +13,8 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -967,6 +967,79 @@ async def test_chunks_that_nobody_drains_are_kept_in_their_order(place: Place) -
     place.assert_nothing_is_left()
 
 
+async def fill_behind_the_disk(place: Place, body: Body, data: bytes) -> int:
+    """Fill a body while each of its writes is late, and return the largest room that it had."""
+    at = largest = 0
+    while at < len(data):
+        room = body.room()
+        assert room is not None
+        piece = data[at : at + len(room)]
+        largest = max(largest, len(room))
+        room[: len(piece)] = piece
+        at += len(piece)
+        if body.fill(len(piece)):
+            with place.stuck_disk():
+                drained = asyncio.ensure_future(body.drain())
+                await asyncio.sleep(0)
+            await drained
+    await body.finish()
+    return largest
+
+
+async def test_blocks_grow_to_their_limit_while_the_disk_is_behind(place: Place) -> None:
+    data = NOISE * 5
+    body = Body(place.rules(spool_at=64 * KIB, block=64 * KIB, largest_block=256 * KIB), "/")
+    assert body.begin(answer(length=len(data)))
+    assert not body.feed(data[: 64 * KIB])
+    assert await fill_behind_the_disk(place, body, data[64 * KIB :]) == 256 * KIB
+    assert content(body) == data
+    assert body.sha256 == hashlib.sha256(data).hexdigest()
+    body.discard()
+    place.assert_nothing_is_left()
+
+
+async def test_blocks_that_grow_are_charged(place: Place) -> None:
+    place.budget.reserve(place.budget.limit // 2 - 2 * 200 * KIB)
+    used = place.budget.used
+    body = Body(place.rules(spool_at=64 * KIB, block=64 * KIB, largest_block=1024 * KIB), "/")
+    assert body.begin(answer(length=len(NOISE)))
+    assert not body.feed(NOISE[: 64 * KIB])
+    assert await fill_behind_the_disk(place, body, NOISE[64 * KIB :]) == 128 * KIB
+    body.discard()
+    assert place.budget.used == used
+    place.budget.release(used)
+    place.assert_nothing_is_left()
+
+
+async def turns() -> None:
+    """Let the loop begin, or end, what waits for nothing else."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_blocks_stay_small_where_the_network_is_behind(place: Place) -> None:
+    body = Body(place.rules(spool_at=64 * KIB, block=64 * KIB, largest_block=256 * KIB), "/")
+    assert body.begin(answer(length=len(NOISE)))
+    body.feed(NOISE[: 64 * KIB])
+    at = 64 * KIB
+    while at < len(NOISE):
+        await turns()
+        await asyncio.get_running_loop().run_in_executor(place.executor, int)  # what was begun before is over
+        await turns()
+        room = body.room()
+        assert room is not None
+        assert len(room) <= 64 * KIB
+        piece = NOISE[at : at + len(room)]
+        room[: len(piece)] = piece
+        at += len(piece)
+        if body.fill(len(piece)):
+            await body.drain()
+    await body.finish()
+    assert content(body) == NOISE
+    body.discard()
+    place.assert_nothing_is_left()
+
+
 async def test_a_body_has_no_blocks_of_its_own_while_half_of_the_budget_is_used(place: Place) -> None:
     place.budget.reserve(place.budget.limit // 2)
     body = Body(place.rules(spool_at=64 * KIB), "/")
@@ -1004,4 +1077,47 @@ async def test_each_digest_is_of_the_whole_body_in_memory_and_on_disk(
         assert (body.sha256, body.digest) == found
         assert content(body) == data
         body.discard()
+    place.assert_nothing_is_left()
+
+
+class SlowHelper(ThreadPoolExecutor):
+    """Executor that begins at once what one of its own threads gives it, and is slow at it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if not threading.current_thread().name.startswith("ThreadPoolExecutor"):
+            return super().submit(fn, *args, **kwargs)
+        has_begun = threading.Event()
+
+        def late() -> Any:
+            has_begun.set()
+            time.sleep(0.02)
+            return fn(*args, **kwargs)
+
+        future = super().submit(late)
+        assert has_begun.wait(20)
+        return future
+
+
+@pytest.mark.parametrize("state", ["alone", "with one free", "with one stuck", "with one that is slow"])
+async def test_a_large_block_is_hashed_by_whoever_is_free(tmp_path: Path, state: str) -> None:
+    """A block is filled again as soon as it is written: a hash that is not waited for is of something else."""
+    place, gate = Place(tmp_path), threading.Event()
+    data = NOISE * 40
+    if state != "alone":
+        place.executor.shutdown()
+        place.executor = SlowHelper(2) if state == "with one that is slow" else ThreadPoolExecutor(2)
+    if state == "with one stuck":
+        place.executor.submit(gate.wait, 20)
+    try:
+        body = Body(place.rules(spool_at=64 * KIB, block=1024 * KIB), "/")
+        body.begin(answer())
+        for piece in slices(data, 50_000):
+            if body.feed(piece):
+                await body.drain()
+        await body.finish()
+        assert body.sha256 == hashlib.sha256(data).hexdigest()
+        assert content(body) == data
+        body.discard()
+    finally:
+        gate.set()
     place.assert_nothing_is_left()
