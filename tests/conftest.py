@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 from support.faultserver import FaultServer
+from support.objectstore import Bucket, ObjectServer, object_server
 
 # On a busy machine an example may take as long as it likes; what hangs meets the limit of its test.
 settings.register_profile("patient", deadline=None)
@@ -24,3 +25,18 @@ def server() -> Iterator[FaultServer]:
     with FaultServer(hosts=["127.0.0.2", "127.0.0.3", "127.0.0.4"]) as running:
         yield running
     assert not running.errors, "a script of the fault server failed"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[ObjectServer]:
+    """A server of objects for the tests of one file."""
+    with object_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A bucket there, and this process has its credentials."""
+    for name, value in s3.variables.items():
+        monkeypatch.setenv(name, value)
+    return s3.bucket()

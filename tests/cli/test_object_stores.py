@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.objectstore import Bucket, ObjectServer, Relay, object_server
+from support.objectstore import Bucket, ObjectServer, Relay
 from support.program import Ended, Program, eventually, records, write_list
 from support.site import Site
 
 MakeSite = Callable[..., Site]
 
 LARGE = b"0123456789abcdef" * (9 * 65536)  # 9 MiB: it goes up in parts
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[ObjectServer]:
-    with object_server() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: ObjectServer) -> Bucket:
-    return s3.bucket()
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ import json
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.clusters import Cluster
 from support.faultserver import Exchange
-from support.objectstore import Bucket, ObjectServer, object_server
+from support.objectstore import Bucket, ObjectServer
 from support.program import Program, eventually, records, write_list
 from support.site import Site
 
@@ -27,19 +26,6 @@ SEGMENT = re.compile(r"in/it/journal/[0-9]{4}/E[0-9]+-[0-9]+\.jsonl")
 START = re.compile(r"in/it/journal/[0-9]{4}/E[0-9]+")
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[ObjectServer]:
-    with object_server() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in s3.variables.items():
-        monkeypatch.setenv(name, value)
-    return s3.bucket()
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.objectstore import Bucket, ObjectServer, Relay, object_server
+from support.objectstore import Bucket, ObjectServer, Relay
 
 from fetcher.cluster.bucket_place import BucketPlace
 from fetcher.cluster.checkpoints import Checkpoints
@@ -26,19 +25,6 @@ from fetcher.run_dir import RunDirectory
 from fetcher.stores import object_client
 
 LARGE = b"0123456789abcdef" * (9 * 65536)  # 9 MiB: it goes up in parts
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[ObjectServer]:
-    with object_server() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in s3.variables.items():
-        monkeypatch.setenv(name, value)
-    return s3.bucket()
 
 
 @pytest.fixture

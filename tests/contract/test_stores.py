@@ -3,12 +3,12 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from support.bodies import StoredBody
-from support.objectstore import Bucket, ObjectServer, object_server
+from support.objectstore import Bucket
 
 from fetcher.model import Job, Outcome, Record, Target
 from fetcher.policy.object_urls import object_url
@@ -51,19 +51,9 @@ def open_descriptors() -> set[str]:
     return set(os.listdir("/dev/fd"))
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[ObjectServer]:
-    with object_server() as server:
-        yield server
-
-
 async def objects(request: pytest.FixtureRequest, own: Path) -> tuple[Store, Bucket]:
     """Open a store in a bucket of its own."""
-    server: ObjectServer = request.getfixturevalue("s3")
-    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
-    for name, value in server.variables.items():
-        monkeypatch.setenv(name, value)
-    bucket = server.bucket()
+    bucket: Bucket = request.getfixturevalue("bucket")
     client = ObjectClient(object_url(f"{bucket.url}/in/it"), own)
     client.connect()
     store = ObjectStore(client, overwrite=False)
