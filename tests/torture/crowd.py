@@ -20,7 +20,7 @@ _GOOD = [f"127.0.0.{n}" for n in range(1, 9)]
 _HOSTILE = [f"127.0.1.{n}" for n in range(1, 9)]
 _SETTINGS = (
     *("-c", "256", "--per-host", "48", "--retries", "1", "--min-free", "0", "--max-size", "1M"),
-    *("--header-timeout", "1", "--read-timeout", "1", "--quiet"),
+    *("--header-timeout", "5", "--read-timeout", "5", "--quiet"),
 )
 _EVIL = (  # of a hostile host, by how often
     *(["/reset", "/reset?at=2000", "/cut?at=10&of=100", "/cut-chunked?at=10", "/close-at-once"] * 3),
@@ -29,7 +29,7 @@ _EVIL = (  # of a hostile host, by how often
     *(["/gzip/3000?cut=20", "/headers?n=300&size=100", "/surplus?n=50", "/stale", "/cut-head?at=20"] * 3),
     *("/bomb?size=20000000", "/endless", "/bytes/300000"),
 )
-_SLOW = ("/hang", "/hang-body?at=10&of=1000", "/drip-head?pause=0.2")  # a second each, so only a few
+_SLOW = ("/hang", "/hang-body?at=10&of=1000", "/drip-head?pause=0.2")  # five seconds each, so only a few
 _MOST_GROWTH_KB = 32 << 10  # in the second half of a run, when all is warm
 _MOST_FILES = 3 * 256 + 64  # two connections (one idle) and a part for each exchange, and the run itself
 _MOST_THREADS = 256 + 32  # one for each exchange, where the backend blocks
